@@ -12,29 +12,9 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
+
+	"pitstop/checker/probe/wire"
 )
-
-// Attribute keys, as the checker reads them from the event stream.
-const (
-	FindingKey  = "pitstop.finding"
-	EvidenceKey = "pitstop.evidence"
-)
-
-// Finding is the wire form of a finding that a test reports.
-type Finding struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
-// Evidence is the wire form of a measurement. Bound is "max", "min" or
-// "equal"; it is empty for a figure without a limit.
-type Evidence struct {
-	Name  string   `json:"name"`
-	Unit  string   `json:"unit,omitempty"`
-	Now   float64  `json:"now"`
-	Limit *float64 `json:"limit,omitempty"`
-	Bound string   `json:"bound,omitempty"`
-}
 
 // Number is any figure that a test may publish.
 type Number interface {
@@ -68,7 +48,7 @@ func Equal[N, L Number](t testing.TB, name string, now N, want L, unit string) b
 // Note publishes a figure that has no limit.
 func Note[N Number](t testing.TB, name string, now N, unit string) {
 	t.Helper()
-	publish(t, EvidenceKey, Evidence{Name: name, Unit: unit, Now: float64(now)})
+	publish(t, wire.EvidenceKey, wire.Evidence{Name: name, Unit: unit, Now: float64(now)})
 }
 
 // Errorf marks the test as failed for the stated reason. The code is stable
@@ -77,7 +57,7 @@ func Note[N Number](t testing.TB, name string, now N, unit string) {
 func Errorf(t testing.TB, code, format string, args ...any) {
 	t.Helper()
 	message := fmt.Sprintf(format, args...)
-	publish(t, FindingKey, Finding{Code: code, Message: message})
+	publish(t, wire.FindingKey, wire.Finding{Code: code, Message: message})
 	t.Errorf("%s: %s", code, message)
 }
 
@@ -85,13 +65,13 @@ func Errorf(t testing.TB, code, format string, args ...any) {
 func Fatalf(t testing.TB, code, format string, args ...any) {
 	t.Helper()
 	message := fmt.Sprintf(format, args...)
-	publish(t, FindingKey, Finding{Code: code, Message: message})
+	publish(t, wire.FindingKey, wire.Finding{Code: code, Message: message})
 	t.Fatalf("%s: %s", code, message)
 }
 
 func bounded(t testing.TB, name string, now, limit float64, unit, bound string) {
 	t.Helper()
-	publish(t, EvidenceKey, Evidence{Name: name, Unit: unit, Now: now, Limit: &limit, Bound: bound})
+	publish(t, wire.EvidenceKey, wire.Evidence{Name: name, Unit: unit, Now: now, Limit: &limit, Bound: bound})
 }
 
 func publish(t testing.TB, key string, v any) {

@@ -1,0 +1,143 @@
+// Package check is what all kinds of check share: the interface, and what a
+// check is given to work with. A kind is code, in a folder of its own; an
+// instance of it is a few lines of a lesson's YAML.
+package check
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"pitstop/checker/candidate"
+	"pitstop/checker/gotool"
+	"pitstop/checker/lesson"
+	"pitstop/checker/verdict"
+)
+
+// Kind is one way to grade.
+type Kind interface {
+	// Validate says what is wrong with a check as a lesson states it.
+	Validate(lesson.Check) error
+	// Run grades a candidate. What the learner can mend is a finding; an
+	// error is the machine's or the grader's.
+	Run(context.Context, *Env, lesson.Check) (Result, error)
+}
+
+// Kinds is the table of kinds, by the name that a lesson uses.
+type Kinds map[string]Kind
+
+// Find returns the kind that a check names.
+func (k Kinds) Find(c lesson.Check) (Kind, error) {
+	if kind, ok := k[c.Kind]; ok {
+		return kind, nil
+	}
+	return nil, fmt.Errorf("unknown kind of check %q (known: %s)", c.Kind, strings.Join(slices.Sorted(maps.Keys(k)), ", "))
+}
+
+// Validate holds every check of every lesson to its kind's form.
+func (k Kinds) Validate(all []*lesson.Lesson) error {
+	for _, l := range all {
+		for i, c := range l.Checks {
+			kind, err := k.Find(c)
+			if err == nil {
+				err = kind.Validate(c)
+			}
+			if err != nil {
+				return fmt.Errorf("lesson %s: check %d: %w", l.Slug, i+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Result is what one check found.
+type Result struct {
+	Findings []verdict.Finding
+	Evidence []verdict.Evidence
+	Skip     string // what could not be looked at here, and what to install
+}
+
+// Env is what a check works with: one candidate, and the means to build and
+// run it. Binaries are built once, however often the check is run.
+type Env struct {
+	Root      string // the workshop
+	Tmp       string // a folder of this candidate's own
+	Candidate *candidate.Candidate
+	Base      map[string][]byte // what the build reads besides the lesson, pristine
+	Review    []byte            // the review tests; nil where there are none
+	Tool      *gotool.Toolchain
+	Step      func(format string, args ...any) // says what is being done
+
+	overlay  func() (string, error)
+	binaries [2]func() (string, error)
+	runs     int
+	mu       sync.Mutex
+}
+
+// ReviewName is the name of the review tests within the lesson's folder
+// while it is graded.
+const ReviewName = "review_test.go"
+
+// Binary builds the test binary, visible and review tests in one, and returns
+// its path. It may be called from several goroutines.
+func (e *Env) Binary(ctx context.Context, race bool) (string, error) {
+	e.mu.Lock()
+	if e.overlay == nil {
+		e.overlay = sync.OnceValues(e.writeOverlay)
+	}
+	i := 0
+	if race {
+		i = 1
+	}
+	if e.binaries[i] == nil {
+		e.binaries[i] = sync.OnceValues(func() (string, error) {
+			overlay, err := e.overlay()
+			if err != nil {
+				return "", err
+			}
+			out := filepath.Join(e.Tmp, []string{"perf.test", "race.test"}[i])
+			return out, e.Tool.Test(ctx, gotool.Build{
+				Root: e.Root, Package: "./" + e.Candidate.Lesson.Folder(), Overlay: overlay, Out: out, Race: race,
+			})
+		})
+	}
+	build := e.binaries[i]
+	e.mu.Unlock()
+	return build()
+}
+
+func (e *Env) writeOverlay() (string, error) {
+	extra := map[string][]byte{}
+	if e.Review != nil {
+		extra[ReviewName] = e.Review
+	}
+	dir := filepath.Join(e.Tmp, "overlay")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return e.Candidate.Overlay(e.Root, dir, e.Base, extra)
+}
+
+// Dir makes an empty folder for one run.
+func (e *Env) Dir() (string, error) {
+	e.mu.Lock()
+	e.runs++
+	dir := filepath.Join(e.Tmp, fmt.Sprintf("run%d", e.runs))
+	e.mu.Unlock()
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+// SourceFile names a file of the lesson's folder as the workshop's tree has
+// it: the review tests are laid into the folder but live with the solution.
+func SourceFile(l *lesson.Lesson, name string) string {
+	if name == ReviewName {
+		return path.Join("solutions", l.Slug, lesson.ReviewTest)
+	}
+	return path.Join(l.Folder(), name)
+}

@@ -1,0 +1,217 @@
+package gotool
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	waitDelay  = 2 * time.Second        // for pipes to drain after a process has ended
+	dumpDelay  = 2 * time.Second        // for a stuck process to print its stacks
+	pollMemory = 100 * time.Millisecond // between two readings of a group's memory
+)
+
+// Limits bound one run of a test binary.
+type Limits struct {
+	Time   time.Duration
+	Output int64 // bytes
+	Memory int64 // resident bytes of the process and its children together
+}
+
+// DefaultLimits serve a lesson that names none of its own.
+var DefaultLimits = Limits{Time: 25 * time.Second, Output: 8 << 20, Memory: 1 << 30}
+
+// Stop says why a run was ended before its time.
+type Stop string
+
+const (
+	StopNone   Stop = ""
+	StopTime   Stop = "time"
+	StopOutput Stop = "output"
+	StopMemory Stop = "memory"
+)
+
+// Result is how a run ended. Report is what the stream said until then.
+type Result struct {
+	Report    *Report
+	Status    int // exit status; -1 where a signal ended it
+	Signal    string
+	Stop      Stop
+	Leftover  int   // processes that outlived the tests and were killed
+	Peak      int64 // resident bytes, the most that was seen; 0 where it cannot be read
+	Printed   int64 // bytes
+	Seconds   float64
+	LimitTime time.Duration
+}
+
+// Run runs a test binary for the named tests in dir, in a process group of
+// its own, and leaves no process behind. The error is the machine's; how the
+// tests did is in the result.
+func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*Result, error) {
+	token := rand.Text()
+	cmd := exec.Command(binary,
+		"-test.v=test2json", "-test.paniconexit0", "-test.count=1",
+		fmt.Sprintf("-test.timeout=%s", 2*lim.Time), // ours comes first and says more
+		"-test.run=^("+strings.Join(tests, "|")+")$")
+	cmd.Dir = dir
+	cmd.Env = runEnv(dir, token)
+	ownGroup(cmd)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	start := time.Now()
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return nil, fmt.Errorf("start tests: %w", err)
+	}
+	res := &Result{Report: newReport(), LimitTime: lim.Time}
+	s := &supervisor{pid: cmd.Process.Pid, stop: make(chan struct{})}
+
+	var printed atomic.Int64
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		in := bufio.NewReaderSize(r, 64<<10)
+		for {
+			line, err := in.ReadSlice('\n')
+			if n := printed.Add(int64(len(line))); n > lim.Output {
+				s.kill(StopOutput)
+				io.Copy(io.Discard, in)
+				return
+			}
+			res.Report.line(line, errors.Is(err, bufio.ErrBufferFull))
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+				return
+			}
+		}
+	}()
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watchTime(ctx, lim.Time) })
+	watch.Go(func() { s.watchMemory(lim.Memory) })
+
+	err = cmd.Wait()
+	close(s.stop)
+	res.Seconds = time.Since(start).Seconds()
+	res.Leftover = sweep(cmd.Process.Pid, token)
+	watch.Wait()
+	select {
+	case <-read:
+	case <-time.After(waitDelay):
+		r.SetReadDeadline(time.Now()) // somebody still holds the other end
+		r.Close()
+		<-read
+	}
+	res.Report.end()
+	res.Printed = printed.Load()
+	res.Stop, res.Peak = s.why, s.peak
+	res.Status = cmd.ProcessState.ExitCode()
+	res.Signal = signalOf(cmd.ProcessState)
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return nil, fmt.Errorf("run tests: %w", err)
+	} else if ctx.Err() != nil && (ok || err == nil) {
+		_ = exit
+		return nil, context.Cause(ctx)
+	}
+	return res, nil
+}
+
+// runEnv is the whole environment of a test run: nothing of the learner's
+// shell can change a verdict. The race detector's second of sleep at exit is
+// taken away; reports are written before it.
+func runEnv(dir, token string) []string {
+	env := []string{
+		"HOME=" + dir, "TMPDIR=" + dir, "PWD=" + dir, "TZ=UTC", "LANG=C.UTF-8", "GOTRACEBACK=all",
+		"GORACE=atexit_sleep_ms=0", tokenVar + "=" + token, "GODEBUG=", "PATH=" + os.Getenv("PATH"),
+	}
+	if root := os.Getenv("GOROOT"); root != "" {
+		env = append(env, "GOROOT="+root)
+	}
+	return slices.Clip(env)
+}
+
+// tokenVar marks a run's processes, so that one that left its group is found.
+const tokenVar = "PITSTOP_RUN"
+
+// supervisor ends a run for one reason, the first.
+type supervisor struct {
+	pid  int
+	mu   sync.Mutex
+	why  Stop
+	peak int64
+	stop chan struct{} // closed when the process has ended
+}
+
+func (s *supervisor) set(why Stop) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != StopNone {
+		return false
+	}
+	s.why = why
+	return true
+}
+
+func (s *supervisor) kill(why Stop) {
+	if s.set(why) {
+		killGroup(s.pid)
+	}
+}
+
+// watchTime asks for the stacks of a run that takes too long, and then ends it.
+func (s *supervisor) watchTime(ctx context.Context, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-s.stop:
+		return
+	case <-ctx.Done():
+		killGroup(s.pid)
+		return
+	case <-timer.C:
+	}
+	if !s.set(StopTime) {
+		return
+	}
+	askStacks(s.pid)
+	select {
+	case <-s.stop:
+	case <-ctx.Done():
+	case <-time.After(dumpDelay):
+	}
+	killGroup(s.pid)
+}
+
+func (s *supervisor) watchMemory(limit int64) {
+	tick := time.NewTicker(pollMemory)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		rss := groupMemory(s.pid)
+		s.mu.Lock()
+		s.peak = max(s.peak, rss)
+		s.mu.Unlock()
+		if rss > limit {
+			s.kill(StopMemory)
+			return
+		}
+	}
+}

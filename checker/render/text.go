@@ -1,0 +1,330 @@
+// Package render shows verdicts: as text for a terminal or a pipe, and as
+// JUnit XML. One verdict fits one screen.
+package render
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+
+	"pitstop/checker/lesson"
+	"pitstop/checker/verdict"
+)
+
+// What one screen holds.
+const (
+	width       = 92
+	maxFindings = 4
+	maxEvidence = 8
+	maxDetail   = 8
+)
+
+var (
+	good  = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	bad   = lipgloss.NewStyle().Foreground(lipgloss.Red)
+	warn  = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
+	faint = lipgloss.NewStyle().Faint(true)
+	bold  = lipgloss.NewStyle().Bold(true)
+)
+
+var marks = map[verdict.Outcome]struct {
+	sign  string
+	style lipgloss.Style
+}{
+	verdict.Pass:  {"✓", good},
+	verdict.Fail:  {"✗", bad},
+	verdict.Error: {"!", warn},
+	verdict.Skip:  {"–", warn},
+}
+
+// Outcome renders the outcome with its sign.
+func Outcome(o verdict.Outcome) string {
+	m := marks[o]
+	return m.style.Render(m.sign + " " + string(o))
+}
+
+// Verdict renders one lesson's verdict: what was observed, where, the
+// evidence, and the next command.
+func Verdict(l *lesson.Lesson, v verdict.Verdict) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s  %s  %s\n", Outcome(v.Outcome), bold.Render(l.Slug), l.Title, faint.Render(fmt.Sprintf("%.1f s", v.Seconds)))
+	switch v.Outcome {
+	case verdict.Error:
+		b.WriteString("\n" + indent(wrap("the checker could not grade this lesson; your code is not judged: "+text(v.Findings), width-2), "  ") + "\n")
+		return b.String()
+	case verdict.Skip:
+		b.WriteString("\n" + indent(wrap(text(v.Findings), width-2), "  ") + "\n")
+	case verdict.Fail:
+		b.WriteString("\n" + findings(v.Findings))
+	}
+	if len(v.Evidence) > 0 {
+		b.WriteString("\n" + evidence(v.Evidence))
+	}
+	b.WriteString("\n  next: " + Next(l, v) + "\n")
+	return b.String()
+}
+
+// Next is the command, or the step, that follows a verdict.
+func Next(l *lesson.Lesson, v verdict.Verdict) string {
+	n := fmt.Sprintf("%02d", l.Number)
+	switch v.Outcome {
+	case verdict.Pass:
+		return "bin/checker diff " + n + "   (yours beside the reference)"
+	case verdict.Fail:
+		if len(v.Findings) > 0 && v.Findings[0].Stage == verdict.StageReview {
+			return "the visible tests pass; a reviewer asks for more: bin/checker hint " + n
+		}
+		if len(v.Findings) > 0 && v.Findings[0].Code == "build.compile" {
+			return "mend what the compiler names, then bin/checker check " + n
+		}
+		return "read " + path.Join(l.Folder(), "README.md") + ", mend " + path.Join(l.Folder(), l.Edit[0]) + ", or: bin/checker hint " + n
+	default:
+		return "bin/checker doctor"
+	}
+}
+
+// Headline is a verdict in a few words, for a table.
+func Headline(v verdict.Verdict) string {
+	if len(v.Findings) == 0 {
+		return ""
+	}
+	s := v.Findings[0].Message
+	if v.Findings[0].Code != "" && v.Outcome == verdict.Fail {
+		s = v.Findings[0].Code + ": " + s
+	}
+	if more := len(v.Findings) - 1; more > 0 {
+		s += fmt.Sprintf(" (and %d more)", more)
+	}
+	return s
+}
+
+func text(fs []verdict.Finding) string {
+	var parts []string
+	for _, f := range fs {
+		parts = append(parts, f.Message)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func findings(fs []verdict.Finding) string {
+	var b strings.Builder
+	detail := ""
+	for i, f := range fs {
+		if i == maxFindings {
+			fmt.Fprintf(&b, "  %s\n", faint.Render(fmt.Sprintf("… and %d more (check --json shows all)", len(fs)-i)))
+			break
+		}
+		lines := strings.SplitN(wrap(f.Code+": "+f.Message, width-4), "\n", 2)
+		first := strings.Replace(lines[0], f.Code, bad.Render(f.Code), 1)
+		b.WriteString("  " + first + "\n")
+		if len(lines) > 1 {
+			b.WriteString(indent(lines[1], "    ") + "\n")
+		}
+		if where := place(f); where != "" {
+			b.WriteString("    " + faint.Render(where) + "\n")
+		}
+		if detail == "" {
+			detail = Condense(f.Detail)
+		}
+	}
+	if detail != "" {
+		b.WriteString("\n" + faint.Render(indent(detail, "    │ ")) + "\n")
+	}
+	return b.String()
+}
+
+func place(f verdict.Finding) string {
+	where := f.File
+	if where != "" && f.Line > 0 {
+		where += ":" + strconv.Itoa(f.Line)
+	}
+	if f.Test != "" {
+		if where != "" {
+			where += " in "
+		}
+		where += f.Test
+	}
+	if f.Stage == verdict.StageReview {
+		where += " (review)"
+	}
+	return strings.TrimSpace(where)
+}
+
+var noise = regexp.MustCompile(`0x[0-9a-f]+|\+0x[0-9a-f]+$`)
+
+// Condense keeps the lines of a stack or a race report that a learner can
+// act on: the heads and the frames of the lesson's own files.
+func Condense(detail string) string {
+	lines := strings.Split(strings.TrimSpace(detail), "\n")
+	if strings.Contains(detail, "/lessons/") {
+		lines = slices.DeleteFunc(lines, func(s string) bool {
+			frame := strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "      /")
+			head := !strings.HasPrefix(s, " ") && !frame && (strings.HasSuffix(s, ":") || strings.HasPrefix(s, "panic") || strings.HasPrefix(s, "fatal error") || strings.HasPrefix(s, "WARNING"))
+			return !head && !(frame && strings.Contains(s, "/lessons/"))
+		})
+	}
+	for i, s := range lines {
+		if k := strings.Index(s, "/lessons/"); k >= 0 {
+			s = "  " + s[k+1:]
+		}
+		lines[i] = clip(strings.TrimRight(noise.ReplaceAllString(s, ""), " +"), width-8)
+	}
+	if len(lines) > maxDetail {
+		lines = append(lines[:maxDetail], "…")
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n"))
+}
+
+func evidence(list []verdict.Evidence) string {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b verdict.Evidence) int { return order(a) - order(b) })
+	more := max(0, len(list)-maxEvidence)
+	list = list[:len(list)-more]
+	rows := [][4]string{{"evidence", "before", "now", "limit"}}
+	for _, e := range list {
+		row := [4]string{clip(e.Name, 44), "", Figure(e.Now, e.Unit), ""}
+		if e.Before != nil {
+			row[1] = Figure(*e.Before, e.Unit)
+		}
+		if e.Limit != nil {
+			row[3] = map[string]string{"min": "at least ", "equal": "", "max": "at most "}[e.Bound] + Figure(*e.Limit, e.Unit)
+		}
+		rows = append(rows, row)
+	}
+	var w [4]int
+	for _, r := range rows {
+		for i, c := range r {
+			w[i] = max(w[i], lipgloss.Width(c))
+		}
+	}
+	var b strings.Builder
+	for i, r := range rows {
+		line := fmt.Sprintf("  %s  %s → %s   %s", pad(r[0], w[0], false), pad(r[1], w[1], true), pad(r[2], w[2], true), pad(r[3], w[3], false))
+		switch {
+		case i == 0:
+			line = faint.Render(strings.Replace(line, "→", " ", 1))
+		case list[i-1].Holds() && list[i-1].Limit != nil:
+			line += " " + good.Render("✓")
+		case !list[i-1].Holds():
+			line += " " + bad.Render("✗")
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "  %s\n", faint.Render(fmt.Sprintf("… and %d more", more)))
+	}
+	return b.String()
+}
+
+// order puts what is out of bounds first, and figures without a limit last.
+func order(e verdict.Evidence) int {
+	switch {
+	case !e.Holds():
+		return 0
+	case e.Limit != nil:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// Figure renders a number with its unit, bytes in binary multiples.
+func Figure(n float64, unit string) string {
+	switch unit {
+	case "B", "bytes", "byte":
+		units := []string{"B", "KiB", "MiB", "GiB"}
+		i := 0
+		for math.Abs(n) >= 1024 && i < len(units)-1 {
+			n /= 1024
+			i++
+		}
+		if i == 0 {
+			return number(n) + " B"
+		}
+		return strconv.FormatFloat(n, 'f', 1, 64) + " " + units[i]
+	case "":
+		return number(n)
+	default:
+		return number(n) + " " + unit
+	}
+}
+
+func number(n float64) string {
+	if n == math.Trunc(n) && math.Abs(n) < 1e15 {
+		return strconv.FormatFloat(n, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(n, 'g', 3, 64)
+}
+
+// Summary renders the table that ends the grading of several lessons.
+func Summary(w io.Writer, lessons []*lesson.Lesson, verdicts map[string]verdict.Verdict) {
+	rows := [][3]string{{"lesson", "outcome", "what to do next"}}
+	count := map[verdict.Outcome]int{}
+	for _, l := range lessons {
+		v, ok := verdicts[l.Slug]
+		if !ok {
+			continue
+		}
+		count[v.Outcome]++
+		rows = append(rows, [3]string{l.Slug, Outcome(v.Outcome), step(l, v)})
+	}
+	var wide [2]int
+	for _, r := range rows {
+		wide[0], wide[1] = max(wide[0], lipgloss.Width(r[0])), max(wide[1], lipgloss.Width(r[1]))
+	}
+	for i, r := range rows {
+		line := fmt.Sprintf("  %s  %s  %s", pad(r[0], wide[0], false), pad(r[1], wide[1], false), r[2])
+		if i == 0 {
+			line = faint.Render(line)
+		}
+		fmt.Fprintln(w, line)
+	}
+	var parts []string
+	for _, o := range []verdict.Outcome{verdict.Pass, verdict.Fail, verdict.Error, verdict.Skip} {
+		if count[o] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[o], o))
+		}
+	}
+	fmt.Fprintf(w, "\n  %d lessons: %s\n", len(rows)-1, strings.Join(parts, ", "))
+}
+
+// step is the next step in the table's last column.
+func step(l *lesson.Lesson, v verdict.Verdict) string {
+	switch v.Outcome {
+	case verdict.Pass:
+		return faint.Render(fmt.Sprintf("done; bin/checker diff %02d shows the reference", l.Number))
+	case verdict.Fail:
+		return fmt.Sprintf("bin/checker watch %02d", l.Number) + faint.Render("   edit "+path.Join(l.Folder(), l.Edit[0]))
+	case verdict.Skip:
+		return clip(text(v.Findings), 100)
+	default:
+		return "bin/checker doctor" + faint.Render("   "+clip(text(v.Findings), 60))
+	}
+}
+
+func pad(s string, w int, left bool) string {
+	fill := strings.Repeat(" ", max(0, w-lipgloss.Width(s)))
+	if left {
+		return fill + s
+	}
+	return s + fill
+}
+
+func wrap(s string, w int) string { return lipgloss.Wrap(s, w, " ") }
+
+func indent(s, by string) string { return by + strings.ReplaceAll(s, "\n", "\n"+by) }
+
+func clip(s string, w int) string {
+	r := []rune(s)
+	if len(r) <= w {
+		return s
+	}
+	return string(r[:w-1]) + "…"
+}
