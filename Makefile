@@ -19,9 +19,34 @@ watch: build ## grade a lesson at every save
 	@bin/checker watch
 
 .PHONY: doctor
-doctor: build ## is this machine able to grade?
+doctor: build ## say whether this machine can grade, and what is missing
 	@bin/checker doctor
 
+.PHONY: test
+test: build ## run the project's own tests, whatever state your lessons are in
+	$(GO) vet ./checker/... ./solutions
+	$(GO) test ./checker/... ./solutions
+	bin/checker verify
+
+.PHONY: verify
+verify: build ## for authors: is the grader right about every known mend? (RUNS=5)
+	bin/checker verify --runs $(or $(RUNS),1)
+
 .PHONY: pristine
-pristine: ## for authors: write the pristine copy of the lessons
-	@$(GO) run ./checker pristine
+pristine: ## for authors: write what is generated: the pristine copy, the table in README.md
+	$(GO) run ./checker pristine
+
+.PHONY: gate
+gate: build ## for authors: formatting, and that what is generated is up to date
+	@test -z "$$(gofmt -l checker lessons solutions)" || { gofmt -l checker lessons solutions; echo "run gofmt -w on these"; exit 1; }
+	$(GO) mod tidy -diff
+	bin/checker pristine --check
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./checker/...; else echo "golangci-lint is not installed: skipped (https://golangci-lint.run)"; fi
+
+.PHONY: bench
+bench: build ## compare the checker's speed with a bare go test, as ratios
+	$(GO) run ./checker/bench
+
+.PHONY: clean
+clean: ## take away what was built; progress and backups in .pitstop stay
+	rm -rf bin

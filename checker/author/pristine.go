@@ -34,20 +34,28 @@ func Pristine(root string) ([]byte, error) {
 	return b, nil
 }
 
-// WritePristine writes the pristine copy, and reports whether it changed.
-func WritePristine(root string) (bool, error) {
+// WritePristine writes what is generated, the pristine copy and the table in
+// README.md, and names the files that changed.
+func WritePristine(root string) (changed []string, err error) {
 	b, err := Pristine(root)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	p := filepath.Join(root, filepath.FromSlash(lesson.PristineFile))
-	if old, err := os.ReadFile(p); err == nil && bytes.Equal(old, b) {
-		return false, nil
+	if old, err := os.ReadFile(p); err != nil || !bytes.Equal(old, b) {
+		if err := renameio.WriteFile(p, b, 0o644); err != nil {
+			return nil, err
+		}
+		changed = append(changed, lesson.PristineFile)
 	}
-	return true, renameio.WriteFile(p, b, 0o644)
+	table, err := writeTable(root)
+	if table {
+		changed = append(changed, "README.md")
+	}
+	return changed, err
 }
 
-// CheckPristine says which files of the tree differ from the pristine copy.
+// CheckPristine says which files of the tree differ from what is generated.
 func CheckPristine(root string) ([]string, error) {
 	files, err := lesson.Pristines(os.DirFS(root))
 	if err != nil {
@@ -70,6 +78,11 @@ func CheckPristine(root string) ([]string, error) {
 	}
 	for name := range kept {
 		differ = append(differ, name+" (no longer in the tree)")
+	}
+	if want, got, err := tabled(root); err != nil {
+		return nil, err
+	} else if !bytes.Equal(want, got) {
+		differ = append(differ, "README.md (the table of lessons)")
 	}
 	return differ, nil
 }

@@ -117,7 +117,7 @@ func (a *app) newCmd() *cobra.Command {
 func (a *app) pristineCmd() *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
-		Use: "pristine", Short: "For authors: write the pristine copy of the lessons", Args: cobra.NoArgs, Hidden: true,
+		Use: "pristine", Short: "For authors: write what is generated: the pristine copy, the table in README.md", Args: cobra.NoArgs, Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, err := workshop.Find(".")
 			if err != nil {
@@ -129,7 +129,7 @@ func (a *app) pristineCmd() *cobra.Command {
 					return exit{statusError, err}
 				}
 				if len(differ) > 0 {
-					return exit{statusFail, fmt.Errorf("the pristine copy differs from the tree; authors run `make pristine`:\n  %s", strings.Join(differ, "\n  "))}
+					return exit{statusFail, fmt.Errorf("what is generated is not up to date; authors run `make pristine`:\n  %s", strings.Join(differ, "\n  "))}
 				}
 				return nil
 			}
@@ -137,13 +137,13 @@ func (a *app) pristineCmd() *cobra.Command {
 			if err != nil {
 				return exit{statusError, err}
 			}
-			if changed {
-				fmt.Fprintln(a.out, "wrote solutions/pristine.txtar; build the checker anew: `make build`")
+			for _, name := range changed {
+				fmt.Fprintln(a.out, "wrote", name)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&check, "check", false, "only say whether it equals the tree")
+	cmd.Flags().BoolVar(&check, "check", false, "only say whether it is up to date")
 	return cmd
 }
 

@@ -143,7 +143,7 @@ func (a *app) open(authors bool) (*workshop.Workshop, error) {
 	if err != nil {
 		return nil, exit{statusError, err}
 	}
-	w := &workshop.Workshop{Root: root, Solutions: embedded{}, Progress: progress.Open(root)}
+	w := &workshop.Workshop{Root: root, Solutions: solutions.Tree(), Progress: progress.Open(root)}
 	if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(lesson.PristineFile))); authors && err == nil {
 		w.Solutions = os.DirFS(root)
 	}
@@ -161,20 +161,6 @@ func (a *app) open(authors bool) (*workshop.Workshop, error) {
 	return w, nil
 }
 
-// embedded is the binary's own copy of solutions/, as a tree has it.
-type embedded struct{}
-
-func (embedded) Open(name string) (fs.File, error) {
-	if name == "solutions" {
-		return solutions.FS.Open(".")
-	}
-	rel, ok := strings.CutPrefix(name, "solutions/")
-	if !ok || !fs.ValidPath(rel) {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	}
-	return solutions.FS.Open(rel)
-}
-
 // engine makes the grading engine and the folder it works in. The returned
 // function takes the folder away.
 func (a *app) engine(ctx context.Context, w *workshop.Workshop) (*grade.Engine, func(), error) {
@@ -184,8 +170,11 @@ func (a *app) engine(ctx context.Context, w *workshop.Workshop) (*grade.Engine, 
 	sweepTmp()
 	tmp, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tmpPrefix, os.Getpid()))
 	if err != nil {
-		code, message := grade.Reason(err)
-		return nil, nil, exit{statusError, fmt.Errorf("%s: %s", code, message)}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, exit{statusError, fmt.Errorf("the folder for temporary files, %s, is not there; set TMPDIR to one that is", os.TempDir())}
+		}
+		_, message := grade.Reason(err)
+		return nil, nil, exit{statusError, errors.New(message)}
 	}
 	tool, err := gotool.Find(ctx, w.Root)
 	if err != nil {

@@ -43,7 +43,7 @@ func (a *app) doctor(ctx context.Context) error {
 		w = opened
 		ok("workshop", fmt.Sprintf("%s, %d lessons", w.Root, len(w.Pristine.Lessons)))
 		if w.Progress.Problem != "" {
-			fault("progress", w.Progress.Problem)
+			note("progress", w.Progress.Problem)
 		} else {
 			ok("progress", filepath.Join(w.Root, ".pitstop"))
 		}

@@ -187,9 +187,10 @@ func evidence(list []verdict.Evidence) string {
 	slices.SortStableFunc(list, func(a, b verdict.Evidence) int { return order(a) - order(b) })
 	more := max(0, len(list)-maxEvidence)
 	list = list[:len(list)-more]
-	rows := [][4]string{{"evidence", "before", "now", "limit"}}
+	rows := [][]string{{"evidence", "before", "now", "limit"}}
+	known := slices.ContainsFunc(list, func(e verdict.Evidence) bool { return e.Before != nil })
 	for _, e := range list {
-		row := [4]string{clip(e.Name, 44), "", Figure(e.Now, e.Unit), ""}
+		row := []string{clip(e.Name, 44), "", Figure(e.Now, e.Unit), ""}
 		if e.Before != nil {
 			row[1] = Figure(*e.Before, e.Unit)
 		}
@@ -206,14 +207,23 @@ func evidence(list []verdict.Evidence) string {
 	}
 	var b strings.Builder
 	for i, r := range rows {
-		line := fmt.Sprintf("  %s  %s → %s   %s", pad(r[0], w[0], false), pad(r[1], w[1], true), pad(r[2], w[2], true), pad(r[3], w[3], false))
+		line := "  " + pad(r[0], w[0], false) + "   "
+		if known {
+			arrow := " → "
+			if r[1] == "" || i == 0 {
+				arrow = "   "
+			}
+			line += pad(r[1], w[1], true) + arrow
+		}
+		line += pad(r[2], w[2], true) + "   " + pad(r[3], w[3], false)
 		switch {
 		case i == 0:
-			line = faint.Render(strings.Replace(line, "→", " ", 1))
-		case list[i-1].Holds() && list[i-1].Limit != nil:
-			line += " " + good.Render("✓")
-		case !list[i-1].Holds():
-			line += " " + bad.Render("✗")
+			line = faint.Render(strings.TrimRight(line, " "))
+		case list[i-1].Limit == nil:
+		case list[i-1].Holds():
+			line += "  " + good.Render("✓")
+		default:
+			line += "  " + bad.Render("✗")
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}

@@ -107,24 +107,31 @@ func decodeFile(name string, b []byte) ([]*Object, []Problem) {
 	return objects, problems
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): ?`)
+var yamlLine = regexp.MustCompile(`line (\d+): ([^\n]+)`)
 
 func decode(name string, d document) ([]*Object, []Problem) {
+	var problems []Problem
 	asJSON, err := kyaml.YAMLToJSONStrict(d.text)
 	if err != nil {
-		p := Problem{name, d.line, strings.ReplaceAll(err.Error(), "\n", " ")}
-		if m := yamlLine.FindStringSubmatch(p.Message); m != nil {
-			p.Line, _ = strconv.Atoi(m[1])
-			p.Message = yamlLine.ReplaceAllString(p.Message, "")
+		for _, m := range yamlLine.FindAllStringSubmatch(err.Error(), -1) {
+			line, _ := strconv.Atoi(m[1])
+			problems = append(problems, Problem{name, line, m[2]})
 		}
-		return nil, []Problem{p}
+		if problems == nil {
+			problems = []Problem{{name, d.line, err.Error()}}
+		}
+		// A key given twice is no reason to know nothing of the object.
+		if asJSON, err = kyaml.YAMLToJSON(d.text); err != nil {
+			return nil, problems
+		}
 	}
 	if string(asJSON) == "null" {
-		return nil, nil
+		return nil, problems
 	}
 	var node yaml.Node
 	yaml.Unmarshal(d.text, &node) // for line numbers only; it was read above
-	return decodeJSON(name, d.line, asJSON, &node)
+	objects, more := decodeJSON(name, d.line, asJSON, &node)
+	return objects, append(problems, more...)
 }
 
 func decodeJSON(name string, line int, asJSON []byte, node *yaml.Node) ([]*Object, []Problem) {
@@ -166,7 +173,7 @@ func decodeJSON(name string, line int, asJSON []byte, node *yaml.Node) ([]*Objec
 	}
 	if !known.Recognizes(o.GVK) {
 		if slices.Contains(builtin, gv.Group) {
-			return fail("Kubernetes 1.37 has no kind %s in %s", head.Kind, head.APIVersion)
+			return fail("Kubernetes has no kind %s in %s, or has no longer", head.Kind, head.APIVersion)
 		}
 		return []*Object{o}, nil
 	}

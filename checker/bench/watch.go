@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"syscall"
+
+	"pitstop/checker/lesson"
+)
+
+// watch is a checker that watches one lesson over a plain pipe.
+type watch struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+	ended *regexp.Regexp
+}
+
+func startWatch(ctx context.Context, checker, root string, l *lesson.Lesson) (*watch, error) {
+	w := &watch{
+		cmd:   exec.CommandContext(ctx, checker, "watch", l.Slug),
+		ended: regexp.MustCompile(`^` + regexp.QuoteMeta(l.Slug) + `: (pass|fail|error|skip)\b`),
+	}
+	w.cmd.Dir = root
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	w.lines = bufio.NewScanner(out)
+	return w, w.cmd.Start()
+}
+
+// verdict waits for the next one.
+func (w *watch) verdict() (string, error) {
+	for w.lines.Scan() {
+		if m := w.ended.FindStringSubmatch(w.lines.Text()); m != nil {
+			if m[1] == "error" || m[1] == "skip" {
+				return "", fmt.Errorf("the checker could not grade: %s", w.lines.Text())
+			}
+			return m[1], nil
+		}
+	}
+	return "", errors.Join(errors.New("the checker ended"), w.lines.Err())
+}
+
+func (w *watch) stop() {
+	w.cmd.Process.Signal(syscall.SIGTERM)
+	w.cmd.Wait()
+}

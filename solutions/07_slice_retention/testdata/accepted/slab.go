@@ -1,0 +1,114 @@
+// Labels are copied into pages of 4 KiB, one allocation for 128 labels. The
+// third index caps each label, so that an append moves away; the page stays
+// while one of its labels does.
+
+// Package label reads the label off a scanned parcel document.
+package label
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"sync"
+)
+
+const (
+	Marker       = "%%LABEL:"
+	Size         = 32
+	TrackingSize = 14
+)
+
+// ErrNoLabel says that a document holds no complete label, and that the parcel
+// must be scanned again.
+var ErrNoLabel = errors.New("label: no complete label in the document")
+
+const pageSize = 4 << 10
+
+var page struct {
+	sync.Mutex
+	free []byte
+}
+
+// claim copies b into a page and returns the copy, which nobody else can reach.
+func claim(b []byte) []byte {
+	page.Lock()
+	defer page.Unlock()
+	if len(page.free) < len(b) {
+		page.free = make([]byte, pageSize)
+	}
+	n := copy(page.free, b)
+	mine := page.free[:n:n]
+	page.free = page.free[n:]
+	return mine
+}
+
+// Extract returns the label of doc, byte for byte, or ErrNoLabel.
+func Extract(doc []byte) ([]byte, error) {
+	_, rest, found := bytes.Cut(doc, []byte(Marker))
+	if !found || len(rest) < Size {
+		return nil, ErrNoLabel
+	}
+	return claim(rest[:Size]), nil
+}
+
+// ExtractText is [Extract] for a document that is a string.
+func ExtractText(doc string) (string, error) {
+	_, rest, found := strings.Cut(doc, Marker)
+	if !found || len(rest) < Size {
+		return "", ErrNoLabel
+	}
+	return strings.Clone(rest[:Size]), nil
+}
+
+// Index holds the labels of a day by tracking number. It may be used from
+// several goroutines at once.
+type Index struct {
+	mu     sync.RWMutex
+	labels map[string]string // tracking number to label
+}
+
+// NewIndex returns an empty index.
+func NewIndex() *Index {
+	return &Index{labels: make(map[string]string)}
+}
+
+// Add puts the label of doc into the index and returns its tracking number.
+func (x *Index) Add(doc []byte) (tracking string, err error) {
+	label, err := Extract(doc)
+	if err != nil {
+		return "", err
+	}
+	return x.put(string(label)), nil
+}
+
+// AddText is [Index.Add] for a document that is a string.
+func (x *Index) AddText(doc string) (tracking string, err error) {
+	label, err := ExtractText(doc)
+	if err != nil {
+		return "", err
+	}
+	return x.put(label), nil
+}
+
+func (x *Index) put(label string) (tracking string) {
+	tracking = label[:TrackingSize]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.labels[tracking] = label
+	return tracking
+}
+
+// Lookup returns the label with that tracking number, and whether there is one.
+func (x *Index) Lookup(tracking string) (label string, ok bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	label, ok = x.labels[tracking]
+	return label, ok
+}
+
+// Len reports how many labels the index holds.
+func (x *Index) Len() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.labels)
+}
