@@ -5,6 +5,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -74,9 +75,9 @@ type Env struct {
 	Tool      *gotool.Toolchain
 	Step      func(format string, args ...any) // says what is being done
 
-	overlay  func() (string, error)
 	binaries [2]func() (string, error)
 	runs     int
+	overlays int
 	mu       sync.Mutex
 }
 
@@ -87,29 +88,42 @@ const ReviewName = "review_test.go"
 // Binary builds the test binary, visible and review tests in one, and returns
 // its path. It may be called from several goroutines.
 func (e *Env) Binary(ctx context.Context, race bool) (string, error) {
-	e.mu.Lock()
-	if e.overlay == nil {
-		e.overlay = sync.OnceValues(e.writeOverlay)
-	}
 	i := 0
 	if race {
 		i = 1
 	}
+	e.mu.Lock()
 	if e.binaries[i] == nil {
-		e.binaries[i] = sync.OnceValues(func() (string, error) {
-			overlay, err := e.overlay()
-			if err != nil {
-				return "", err
-			}
-			out := filepath.Join(e.Tmp, []string{"perf.test", "race.test"}[i])
-			return out, e.Tool.Test(ctx, gotool.Build{
-				Root: e.Root, Package: "./" + e.Candidate.Lesson.Folder(), Overlay: overlay, Out: out, Race: race,
-			})
-		})
+		e.binaries[i] = sync.OnceValues(func() (string, error) { return e.build(ctx, race) })
 	}
 	build := e.binaries[i]
 	e.mu.Unlock()
 	return build()
+}
+
+// attempts is how often a build is made anew because files came into the
+// lesson's folder meanwhile: more than an editor needs to save.
+const attempts = 5
+
+func (e *Env) build(ctx context.Context, race bool) (string, error) {
+	out := filepath.Join(e.Tmp, "perf.test")
+	if race {
+		out = filepath.Join(e.Tmp, "race.test")
+	}
+	for range attempts {
+		overlay, err := e.writeOverlay()
+		if err != nil {
+			return "", err
+		}
+		failed := e.Tool.Test(ctx, gotool.Build{
+			Root: e.Root, Package: "./" + e.Candidate.Lesson.Folder(), Overlay: overlay, Out: out, Race: race,
+		})
+		strayed, err := e.Candidate.Strayed(e.Root, overlay, e.Base)
+		if err != nil || !strayed || ctx.Err() != nil {
+			return out, errors.Join(err, failed)
+		}
+	}
+	return "", fmt.Errorf("files came into %s during each of %d builds; let what writes them finish, and run this again", e.Candidate.Lesson.Folder(), attempts)
 }
 
 func (e *Env) writeOverlay() (string, error) {
@@ -117,7 +131,10 @@ func (e *Env) writeOverlay() (string, error) {
 	if e.Review != nil {
 		extra[ReviewName] = e.Review
 	}
-	dir := filepath.Join(e.Tmp, "overlay")
+	e.mu.Lock()
+	e.overlays++
+	dir := filepath.Join(e.Tmp, fmt.Sprintf("overlay%d", e.overlays))
+	e.mu.Unlock()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}

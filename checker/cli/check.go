@@ -130,35 +130,11 @@ func gradeAll(ctx context.Context, w *workshop.Workshop, e *grade.Engine, lesson
 
 // gradeOne grades the learner's folder of one lesson and keeps the progress.
 func gradeOne(ctx context.Context, w *workshop.Workshop, e *grade.Engine, l *lesson.Lesson, sink grade.Sink) verdict.Verdict {
-	refuse := func(err error) verdict.Verdict {
-		code, message := grade.Reason(err)
-		v := verdict.Verdict{Outcome: verdict.Error, Findings: []verdict.Finding{{Code: code, Message: message}}, Evidence: []verdict.Evidence{}}
-		sink(verdict.Event{Type: verdict.Graded, Lesson: l.Slug, Verdict: &v})
-		return v
-	}
 	c, err := w.Candidate(l)
 	if err != nil {
-		return refuse(err)
+		return grade.Refuse(l, err, sink)
 	}
-	review, err := w.Review(l)
-	if err != nil {
-		return refuse(err)
-	}
-	g := e.Open(c, review)
-	defer g.Close()
-	entry := w.Progress.All()[l.Slug]
-	v := g.Run(ctx, func(ev verdict.Event) {
-		if ev.Verdict != nil && ctx.Err() == nil {
-			if !c.Untouched() {
-				entry.Annotate(ev.Verdict)
-			}
-			if err := w.Progress.Record(l.Slug, c.Sum(), c.Untouched(), *ev.Verdict); err != nil {
-				sink(verdict.Event{Type: verdict.Warning, Lesson: l.Slug, Message: err.Error()})
-			}
-		}
-		sink(ev)
-	})
-	return v
+	return e.Learner(ctx, w, c, sink)
 }
 
 // printer shows events: as they are with --json, else a progress line and a

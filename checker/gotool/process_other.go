@@ -14,7 +14,7 @@ func ownGroup(*exec.Cmd)               {}
 func killGroup(pid int) error          { return kill(pid) }
 func askStacks(pid int)                { kill(pid) }
 func signalOf(*os.ProcessState) string { return "" }
-func sweep(int, string) int            { return 0 }
+func sweep(int, string, string) int    { return 0 }
 func groupMemory(int) int64            { return 0 }
 
 func kill(pid int) error {

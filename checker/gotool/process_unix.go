@@ -18,8 +18,14 @@ func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: t
 
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 
-// askStacks makes a Go program print all its goroutines and exit.
-func askStacks(pid int) { syscall.Kill(pid, syscall.SIGQUIT) }
+// askStacks makes a Go program print all its goroutines and exit. The stack
+// of a goroutine that runs is known only to the thread that it runs on, so
+// the busiest thread is asked, where the system can tell which that is.
+func askStacks(pid int) {
+	if !askBusiest(pid) {
+		syscall.Kill(pid, syscall.SIGQUIT)
+	}
+}
 
 func signalOf(s *os.ProcessState) string {
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -29,9 +35,9 @@ func signalOf(s *os.ProcessState) string {
 }
 
 // sweep kills what a run left behind and reports how many processes that was:
-// the rest of its group, and on Linux whatever left the group but still
-// carries the run's token.
-func sweep(pid int, token string) int {
+// the rest of its group, and on Linux whatever left the group but carries the
+// run's token or stands in its folder.
+func sweep(pid int, token, dir string) int {
 	// A grandchild that the tests killed may be a moment from its end.
 	for range 20 {
 		if syscall.Kill(-pid, 0) != nil {
@@ -40,22 +46,21 @@ func sweep(pid int, token string) int {
 		time.Sleep(5 * time.Millisecond)
 	}
 	left := map[int]bool{}
-	for _, p := range processes() {
-		if p.group == pid || carries(p.pid, token) {
-			left[p.pid] = true
-			syscall.Kill(p.pid, syscall.SIGKILL)
+	// One that starts another while it is killed is why once is not enough.
+	for range 20 {
+		found := false
+		for _, p := range processes() {
+			if p.group == pid || belongs(p.pid, token, dir) {
+				found, left[p.pid] = true, true
+				syscall.Kill(p.pid, syscall.SIGKILL)
+			}
 		}
+		if !found {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	killGroup(pid)
 	return len(left)
-}
-
-func carries(pid int, token string) bool {
-	if runtime.GOOS != "linux" {
-		return false
-	}
-	env, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
-	return err == nil && bytes.Contains(env, []byte(tokenVar+"="+token))
 }
 
 type process struct {
@@ -94,6 +99,20 @@ func processes() []process {
 		list = append(list, process{pid, group, kib << 10})
 	}
 	return list
+}
+
+// belongs reports whether a process is of the run with the token in dir,
+// whatever group it is in.
+func belongs(pid int, token, dir string) bool {
+	if runtime.GOOS != "linux" || pid == os.Getpid() {
+		return false
+	}
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	if env, err := os.ReadFile(filepath.Join(proc, "environ")); err == nil && bytes.Contains(env, []byte(tokenVar+"="+token)) {
+		return true
+	}
+	cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+	return err == nil && (cwd == dir || strings.HasPrefix(cwd, dir+"/"))
 }
 
 func procfs() []process {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 const (
 	waitDelay  = 2 * time.Second        // for pipes to drain after a process has ended
 	dumpDelay  = 2 * time.Second        // for a stuck process to print its stacks
+	growDelay  = 500 * time.Millisecond // the same, for one that grows meanwhile if it is deaf
 	pollMemory = 100 * time.Millisecond // between two readings of a group's memory
 )
 
@@ -44,15 +46,15 @@ const (
 
 // Result is how a run ended. Report is what the stream said until then.
 type Result struct {
-	Report    *Report
-	Status    int // exit status; -1 where a signal ended it
-	Signal    string
-	Stop      Stop
-	Leftover  int   // processes that outlived the tests and were killed
-	Peak      int64 // resident bytes, the most that was seen; 0 where it cannot be read
-	Printed   int64 // bytes
-	Seconds   float64
-	LimitTime time.Duration
+	Report   *Report
+	Status   int // exit status; -1 where a signal ended it
+	Signal   string
+	Stop     Stop
+	Leftover int   // processes that outlived the tests and were killed
+	Peak     int64 // resident bytes, the most that was seen; 0 where it cannot be read
+	Printed  int64 // bytes
+	Seconds  float64
+	Limits   Limits
 }
 
 // Run runs a test binary for the named tests in dir, in a process group of
@@ -62,11 +64,15 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	token := rand.Text()
 	cmd := exec.Command(binary,
 		"-test.v=test2json", "-test.paniconexit0", "-test.count=1",
-		fmt.Sprintf("-test.timeout=%s", 2*lim.Time), // ours comes first and says more
+		fmt.Sprintf("-test.timeout=%s", testTimeout(lim)),
 		"-test.run=^("+strings.Join(tests, "|")+")$")
 	cmd.Dir = dir
 	cmd.Env = runEnv(dir, token)
 	ownGroup(cmd)
+	// The kernel ties the tests' life to the thread that starts them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dieWithParent(cmd)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -79,7 +85,7 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	if err != nil {
 		return nil, fmt.Errorf("start tests: %w", err)
 	}
-	res := &Result{Report: newReport(), LimitTime: lim.Time}
+	res := &Result{Report: newReport(), Limits: lim}
 	s := &supervisor{pid: cmd.Process.Pid, stop: make(chan struct{})}
 
 	var printed atomic.Int64
@@ -102,12 +108,12 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	}()
 	var watch sync.WaitGroup
 	watch.Go(func() { s.watchTime(ctx, lim.Time) })
-	watch.Go(func() { s.watchMemory(lim.Memory) })
+	watch.Go(func() { s.watchMemory(ctx, lim.Memory) })
 
 	err = cmd.Wait()
 	close(s.stop)
 	res.Seconds = time.Since(start).Seconds()
-	res.Leftover = sweep(cmd.Process.Pid, token)
+	res.Leftover = sweep(cmd.Process.Pid, token, dir)
 	watch.Wait()
 	select {
 	case <-read:
@@ -116,18 +122,28 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 		r.Close()
 		<-read
 	}
-	res.Report.end()
+	res.Report.close()
 	res.Printed = printed.Load()
 	res.Stop, res.Peak = s.why, s.peak
 	res.Status = cmd.ProcessState.ExitCode()
 	res.Signal = signalOf(cmd.ProcessState)
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
-		return nil, fmt.Errorf("run tests: %w", err)
-	} else if ctx.Err() != nil && (ok || err == nil) {
-		_ = exit
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return nil, fmt.Errorf("run tests: %w", err)
+	}
 	return res, nil
+}
+
+// testTimeout is for the testing package's own alarm. Where the tests cannot
+// outlive the checker there is none: without it the runtime sees at once that
+// all goroutines are asleep (not so under -race). Elsewhere ours comes first.
+func testTimeout(lim Limits) time.Duration {
+	if endsWithParent {
+		return 0
+	}
+	return 2 * lim.Time
 }
 
 // runEnv is the whole environment of a test run: nothing of the learner's
@@ -172,7 +188,7 @@ func (s *supervisor) kill(why Stop) {
 	}
 }
 
-// watchTime asks for the stacks of a run that takes too long, and then ends it.
+// watchTime ends a run that takes too long.
 func (s *supervisor) watchTime(ctx context.Context, limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -184,19 +200,24 @@ func (s *supervisor) watchTime(ctx context.Context, limit time.Duration) {
 		return
 	case <-timer.C:
 	}
-	if !s.set(StopTime) {
+	s.dump(ctx, StopTime, dumpDelay)
+}
+
+// dump asks a run for its stacks and then ends it.
+func (s *supervisor) dump(ctx context.Context, why Stop, wait time.Duration) {
+	if !s.set(why) {
 		return
 	}
 	askStacks(s.pid)
 	select {
 	case <-s.stop:
 	case <-ctx.Done():
-	case <-time.After(dumpDelay):
+	case <-time.After(wait):
 	}
 	killGroup(s.pid)
 }
 
-func (s *supervisor) watchMemory(limit int64) {
+func (s *supervisor) watchMemory(ctx context.Context, limit int64) {
 	tick := time.NewTicker(pollMemory)
 	defer tick.Stop()
 	for {
@@ -210,7 +231,7 @@ func (s *supervisor) watchMemory(limit int64) {
 		s.peak = max(s.peak, rss)
 		s.mu.Unlock()
 		if rss > limit {
-			s.kill(StopMemory)
+			s.dump(ctx, StopMemory, growDelay)
 			return
 		}
 	}

@@ -30,15 +30,14 @@ type Toolchain struct {
 	NoRace  string // why the race detector cannot be built here; empty where it can
 	env     []string
 
-	first [2]sync.Mutex // held through the first build of a profile: what it compiles once, others would compile too
-	warm  [2]bool
+	first [2]gate // held through the first build of a profile: what it compiles once, others would compile too
 }
 
 // kept are the settings that say where things are and how modules are
 // fetched; a company's proxy must go on working.
 var kept = []string{
 	"GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOAUTH",
-	"GOMODCACHE", "GOCACHE", "GOPATH", "CC", "CGO_ENABLED", "GOVERSION", "GOROOT", "GOOS", "GOARCH",
+	"GOMODCACHE", "GOCACHE", "GOPATH", "CC", "CGO_ENABLED", "GOVERSION", "GOROOT", "GOHOSTOS", "GOHOSTARCH",
 }
 
 // Find asks the go command on PATH which toolchain the workshop at root gets,
@@ -48,17 +47,19 @@ func Find(ctx context.Context, root string) (*Toolchain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no go command on PATH; install Go %s or later from https://go.dev/dl and open a new shell", MinVersion[2:])
 	}
-	cmd := exec.CommandContext(ctx, goCmd, append([]string{"env", "-json"}, kept...)...)
-	cmd.Dir = root
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := goEnv(ctx, goCmd, root, "")
 	if err != nil {
-		text := strings.TrimSpace(stderr.String())
+		// A toolchain that the learner set by name, and that cannot be had.
+		if local, again := goEnv(ctx, goCmd, root, "local"); again == nil {
+			out, err = local, nil
+		}
+	}
+	if err != nil {
+		text := err.Error()
 		if strings.Contains(text, "go.mod requires go") || strings.Contains(text, "toolchain") {
 			return nil, fmt.Errorf("this Go is too old for the workshop (%s); install Go %s or later from https://go.dev/dl", firstLine(text), MinVersion[2:])
 		}
-		return nil, fmt.Errorf("%s env: %s", goCmd, firstLine(text+"\n"+err.Error()))
+		return nil, fmt.Errorf("%s env: %s", goCmd, firstLine(text))
 	}
 	var env map[string]string
 	if err := json.Unmarshal(out, &env); err != nil {
@@ -77,6 +78,30 @@ func Find(ctx context.Context, root string) (*Toolchain, error) {
 	return t, nil
 }
 
+// goEnv asks the go command for the settings that are kept. The error holds
+// what it printed.
+func goEnv(ctx context.Context, goCmd, root, toolchain string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, goCmd, append([]string{"env", "-json"}, kept...)...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=")
+	if toolchain != "" {
+		cmd.Env = append(cmd.Env, "GOTOOLCHAIN="+toolchain)
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, errors.New(strings.TrimSpace(stderr.String() + "\n" + err.Error()))
+	}
+	return out, nil
+}
+
+// Clone returns the same toolchain with first builds of its own to come, to
+// be changed without effect on this one.
+func (t *Toolchain) Clone() *Toolchain {
+	return &Toolchain{Go: t.Go, Version: t.Version, NoRace: t.NoRace, env: slices.Clone(t.env)}
+}
+
 // buildEnv is the whole environment of a build.
 func buildEnv(env map[string]string) []string {
 	list := []string{
@@ -84,8 +109,9 @@ func buildEnv(env map[string]string) []string {
 		"GOEXPERIMENT=", "GODEBUG=", "GOTELEMETRY=off",
 	}
 	for _, k := range kept {
+		// Tests run here, whatever the learner builds for: HOST is dropped.
 		if v := env[k]; v != "" && k != "GOVERSION" {
-			list = append(list, k+"="+v)
+			list = append(list, strings.Replace(k, "GOHOST", "GO", 1)+"="+v)
 		}
 	}
 	for _, k := range []string{"PATH", "HOME", "USER", "TMPDIR", "GOTMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK", "SDKROOT", "DEVELOPER_DIR"} {
@@ -99,12 +125,12 @@ func buildEnv(env map[string]string) []string {
 // noRace says why this machine cannot build with -race. On Linux the race
 // runtime is linked with the C library, so a C compiler is needed.
 func noRace(env map[string]string) string {
-	switch env["GOOS"] + "/" + env["GOARCH"] {
+	switch env["GOHOSTOS"] + "/" + env["GOHOSTARCH"] {
 	case "darwin/amd64", "darwin/arm64":
 		return ""
 	case "linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", "linux/loong64", "freebsd/amd64":
 	default:
-		return fmt.Sprintf("the race detector does not exist for %s/%s", env["GOOS"], env["GOARCH"])
+		return fmt.Sprintf("the race detector does not exist for %s/%s", env["GOHOSTOS"], env["GOHOSTARCH"])
 	}
 	cc := strings.Fields(env["CC"] + " ")
 	if len(cc) == 0 {
@@ -146,14 +172,14 @@ func (t *Toolchain) Test(ctx context.Context, b Build) error {
 	if b.Race {
 		i = 1
 	}
-	t.first[i].Lock()
-	if t.warm[i] {
-		t.first[i].Unlock()
-	} else {
-		defer t.first[i].Unlock()
-		t.warm[i] = true
+	open, err := t.first[i].enter(ctx)
+	if err != nil {
+		return err
 	}
-	out, err := t.run(ctx, b.Root, append(args, b.Package)...)
+	defer open()
+	// What the tools leave when they are killed is left where it is taken away.
+	tmp := filepath.Dir(b.Out)
+	out, err := t.run(ctx, b.Root, []string{"TMPDIR=" + tmp, "GOTMPDIR=" + tmp}, append(args, b.Package)...)
 	if err == nil && !isFile(b.Out) {
 		err = errors.New("the go command made no test binary")
 	}
@@ -168,13 +194,13 @@ func (t *Toolchain) Test(ctx context.Context, b Build) error {
 
 // Command runs the go command at root and returns what it printed.
 func (t *Toolchain) Command(ctx context.Context, root string, args ...string) (string, error) {
-	return t.run(ctx, root, args...)
+	return t.run(ctx, root, nil, args...)
 }
 
-func (t *Toolchain) run(ctx context.Context, dir string, args ...string) (string, error) {
+func (t *Toolchain) run(ctx context.Context, dir string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, t.Go, args...)
 	cmd.Dir = dir
-	cmd.Env = append(slices.Clone(t.env), "PWD="+dir)
+	cmd.Env = append(append(slices.Clone(t.env), "PWD="+dir), env...)
 	out := &capped{max: buildOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	ownGroup(cmd)
@@ -182,6 +208,30 @@ func (t *Toolchain) run(ctx context.Context, dir string, args ...string) (string
 	cmd.WaitDelay = waitDelay
 	err := cmd.Run()
 	return string(out.b), err
+}
+
+// gate lets one through first and the others once that one is done. Who waits
+// at it leaves when its context ends.
+type gate struct {
+	mu   sync.Mutex
+	done chan struct{} // closed when the first is through
+}
+
+func (g *gate) enter(ctx context.Context) (leave func(), err error) {
+	g.mu.Lock()
+	done := g.done
+	if done == nil {
+		g.done = make(chan struct{})
+		defer g.mu.Unlock()
+		return sync.OnceFunc(func() { close(g.done) }), nil
+	}
+	g.mu.Unlock()
+	select {
+	case <-done:
+		return func() {}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // BuildError is a build that failed, with what the go command printed.

@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -52,8 +54,21 @@ func (e *Engine) Open(c *candidate.Candidate, review []byte) *Grading {
 	}}
 }
 
-// Close takes away what the grading built.
-func (g *Grading) Close() error { return os.RemoveAll(g.env.Tmp) }
+// Close takes away what the grading built, and what the tests left.
+func (g *Grading) Close() error {
+	err := os.RemoveAll(g.env.Tmp)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// A folder that a killed test had closed to itself.
+	filepath.WalkDir(g.env.Tmp, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(g.env.Tmp)
+}
 
 // slow is when a build is worth a word: the first one on a machine compiles
 // the standard library for the race detector.
@@ -64,8 +79,14 @@ const slow = 4 * time.Second
 func (g *Grading) Run(ctx context.Context, sink Sink) verdict.Verdict {
 	start := time.Now()
 	slug := g.cand.Lesson.Slug
+	var mu sync.Mutex // one event at a time, and none after the verdict
+	over := false
 	send := func(t verdict.Type, format string, args ...any) {
-		sink(verdict.Event{Type: t, Lesson: slug, Message: fmt.Sprintf(format, args...)})
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			sink(verdict.Event{Type: t, Lesson: slug, Message: fmt.Sprintf(format, args...)})
+		}
 	}
 	send(verdict.Start, "%s", g.cand.Lesson.Title)
 	for _, w := range g.cand.Warnings {
@@ -84,6 +105,9 @@ func (g *Grading) Run(ctx context.Context, sink Sink) verdict.Verdict {
 	if v.Evidence == nil {
 		v.Evidence = []verdict.Evidence{}
 	}
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
 	sink(verdict.Event{Type: verdict.Graded, Lesson: slug, Verdict: &v})
 	return v
 }
@@ -93,6 +117,9 @@ func (g *Grading) grade(ctx context.Context) verdict.Verdict {
 	found = append(found, policy.Read(g.cand)...)
 	if len(found) > 0 {
 		return verdict.Verdict{Outcome: verdict.Fail, Findings: found}
+	}
+	if ctx.Err() != nil {
+		return failed(context.Canceled)
 	}
 	if err := os.MkdirAll(g.env.Tmp, 0o700); err != nil {
 		return failed(err)
@@ -105,6 +132,9 @@ func (g *Grading) grade(ctx context.Context) verdict.Verdict {
 			return failed(err)
 		}
 		res, err := kind.Run(ctx, g.env, c)
+		if ctx.Err() != nil {
+			return failed(context.Canceled) // whatever broke, this is why
+		}
 		if err != nil {
 			return failed(err)
 		}

@@ -36,14 +36,23 @@ var denied = map[string]string{
 	"syscall":     "a mend makes no system call",
 	"testing":     "tests are not the learner's here",
 	"runtime/cgo": "cgo is not graded",
+	"flag":        "the command line belongs to the tests, and -h ends the process",
 }
 
-// calls names the functions that end or replace the process behind the
-// tests' back.
-var calls = map[string]map[string]bool{
-	"os":      {"Exit": true, "StartProcess": true},
-	"runtime": {"Breakpoint": true},
+// names says why a mend uses none of these names of a package: they end or
+// replace the process behind the tests' back, or steer it.
+var names = map[string]map[string]string{
+	"os": {
+		"Exit":         "takes the whole process away; return an error and let main decide",
+		"StartProcess": "starts a process, and a mend starts none",
+		"Args":         "belongs to the tests' command line; take what you need as a parameter",
+	},
+	"runtime": {"Breakpoint": "stops the whole process; take it away"},
 }
+
+// streams are the process's own; a mend may print to them, and not put others
+// in their place.
+var streams = map[string]bool{"Stdin": true, "Stdout": true, "Stderr": true}
 
 // signals is what remains of syscall where a lesson allows it.
 var signals = regexp.MustCompile(`^(SIG[A-Z0-9]+|Signal|Errno|E[A-Z0-9]+)$`)
@@ -54,10 +63,10 @@ var directive = regexp.MustCompile(`^//(go:(linkname|norace|build|cgo_\w+|wasmim
 // name, and each file's findings in order of line.
 func Read(c *candidate.Candidate) []verdict.Finding {
 	var all []verdict.Finding
-	want := packageName(c.Lesson)
+	want, allow, used := packageName(c.Lesson), allowed(c.Lesson), shipped(c.Lesson)
 	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
 		if path.Ext(name) == ".go" {
-			r := reader{lesson: c.Lesson, name: name, fset: token.NewFileSet(), allowed: allowed(c.Lesson)}
+			r := reader{lesson: c.Lesson, name: name, fset: token.NewFileSet(), allowed: allow, shipped: used}
 			r.file(c.Files[name], want)
 			slices.SortStableFunc(r.found, func(a, b verdict.Finding) int { return a.Line - b.Line })
 			all = append(all, r.found...)
@@ -71,6 +80,8 @@ type reader struct {
 	name    string
 	fset    *token.FileSet
 	allowed []string
+	shipped map[string]bool   // qualified names that the lesson's own files use
+	imports map[string]string // local name → import path
 	found   []verdict.Finding
 }
 
@@ -81,8 +92,15 @@ func (r *reader) report(code string, stage verdict.Stage, line int, format strin
 	})
 }
 
+// policy reports what stands at a place, once a line.
 func (r *reader) policy(code string, at token.Pos, format string, args ...any) {
-	r.report("policy."+code, verdict.StagePolicy, r.fset.Position(at).Line, format, args...)
+	f := verdict.Finding{Code: "policy." + code, Message: fmt.Sprintf(format, args...), Line: r.fset.Position(at).Line}
+	for _, said := range r.found {
+		if said.Code == f.Code && said.Line == f.Line && said.Message == f.Message {
+			return
+		}
+	}
+	r.report(f.Code, verdict.StagePolicy, f.Line, "%s", f.Message)
 }
 
 func (r *reader) file(src []byte, want string) {
@@ -90,10 +108,10 @@ func (r *reader) file(src []byte, want string) {
 		r.report("build.compile", verdict.StageBuild, 0, "%s is empty; `checker reset %02d` puts the lesson's file back", r.name, r.lesson.Number)
 		return
 	}
-	f, err := parser.ParseFile(r.fset, r.name, src, parser.ParseComments|parser.SkipObjectResolution)
+	f, err := parser.ParseFile(r.fset, r.name, src, parser.ParseComments)
 	if list, ok := err.(scanner.ErrorList); ok {
 		for _, e := range list[:min(len(list), 3)] {
-			r.report("build.compile", verdict.StageBuild, e.Pos.Line, "%s does not compile: %s", r.name, e.Msg)
+			r.report("build.compile", verdict.StageBuild, e.Pos.Line, "%s does not compile: line %d: %s", r.name, e.Pos.Line, e.Msg)
 		}
 		return
 	}
@@ -108,7 +126,7 @@ func (r *reader) file(src []byte, want string) {
 			}
 		}
 	}
-	names := map[string]string{} // local name → import path
+	r.imports = map[string]string{}
 	for _, spec := range f.Imports {
 		p, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
@@ -118,34 +136,77 @@ func (r *reader) file(src []byte, want string) {
 		if spec.Name != nil {
 			local = spec.Name.Name
 		}
-		names[local] = p
+		r.imports[local] = p
 		if local == "." {
 			r.policy("dot_import", spec.Pos(), "the dot import of %s hides what is called; import it by name", p)
 		}
 		r.importPath(spec, p)
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
-		sel, ok := n.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		id, ok := sel.X.(*ast.Ident)
-		if !ok {
-			return true
-		}
-		switch p := names[id.Name]; {
-		case calls[p][sel.Sel.Name]:
-			r.policy("exit", sel.Pos(), "%s.%s takes the whole process away; return an error and let main decide", p, sel.Sel.Name)
-		case p == "syscall" && !signals.MatchString(sel.Sel.Name):
-			r.policy("import", sel.Pos(), "syscall.%s: of syscall this lesson allows the signals only", sel.Sel.Name)
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			r.selector(n)
+		case *ast.AssignStmt:
+			for _, x := range n.Lhs {
+				r.stream(x, "puts another in its place")
+			}
+		case *ast.RangeStmt:
+			r.stream(n.Key, "puts another in its place")
+			r.stream(n.Value, "puts another in its place")
+		case *ast.UnaryExpr:
+			if n.Op == token.AND {
+				r.stream(n.X, "lets another be put in its place")
+			}
+		case *ast.CallExpr:
+			if sel, ok := ast.Unparen(n.Fun).(*ast.SelectorExpr); ok && sel.Sel.Name == "Close" {
+				r.stream(sel.X, "closes it")
+			}
 		}
 		return true
 	})
 }
 
+// of resolves a qualified name of an imported package. A variable that has
+// the package's name is not the package.
+func (r *reader) of(x ast.Expr) (pkg, name string) {
+	if x == nil {
+		return "", ""
+	}
+	x = ast.Unparen(x)
+	if star, ok := x.(*ast.StarExpr); ok {
+		x = star.X
+	}
+	sel, ok := ast.Unparen(x).(*ast.SelectorExpr)
+	if !ok {
+		return "", ""
+	}
+	id, ok := sel.X.(*ast.Ident)
+	if !ok || id.Obj != nil {
+		return "", ""
+	}
+	return r.imports[id.Name], sel.Sel.Name
+}
+
+func (r *reader) selector(sel *ast.SelectorExpr) {
+	p, name := r.of(sel)
+	why, found := names[p][name]
+	switch {
+	case found && !r.shipped[p+"."+name]:
+		r.policy("exit", sel.Pos(), "%s.%s %s", p, name, why)
+	case p == "syscall" && !signals.MatchString(name):
+		r.policy("import", sel.Pos(), "syscall.%s: of syscall this lesson allows the signals only", name)
+	}
+}
+
+func (r *reader) stream(x ast.Expr, does string) {
+	if p, name := r.of(x); p == "os" && streams[name] {
+		r.policy("exit", x.Pos(), "os.%s is the tests' own, and this %s; print to it, or take an io.Writer as a parameter", name, does)
+	}
+}
+
 func (r *reader) importPath(spec *ast.ImportSpec, p string) {
 	under := func(prefix string) bool { return p == prefix || strings.HasPrefix(p, prefix+"/") }
-	if slices.ContainsFunc(r.allowed, under) {
+	if slices.ContainsFunc(r.lesson.Imports, under) || slices.Contains(r.allowed, p) {
 		return
 	}
 	for d, why := range denied {
@@ -164,9 +225,9 @@ func (r *reader) importPath(spec *ast.ImportSpec, p string) {
 	}
 }
 
-// allowed lists what the lesson names, and what its own files import already.
-func allowed(l *lesson.Lesson) []string {
-	list := slices.Clone(l.Imports)
+// allowed lists what the lesson's own files import already: these packages,
+// and none below them.
+func allowed(l *lesson.Lesson) (list []string) {
 	eachImport(l, func(p string) { list = append(list, p) })
 	return list
 }
@@ -186,6 +247,30 @@ func eachImport(l *lesson.Lesson, visit func(string)) {
 			}
 		}
 	}
+}
+
+// shipped lists the qualified names that the lesson's own files use: what a
+// lesson does itself, a mend may go on doing.
+func shipped(l *lesson.Lesson) map[string]bool {
+	used := map[string]bool{}
+	for name, src := range l.Files {
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, src, parser.SkipObjectResolution)
+		if err != nil {
+			continue
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if id, ok := sel.X.(*ast.Ident); ok && (names[id.Name][sel.Sel.Name] != "") {
+					used[id.Name+"."+sel.Sel.Name] = true
+				}
+			}
+			return true
+		})
+	}
+	return used
 }
 
 // packageName is what the lesson's own files say.

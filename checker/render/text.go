@@ -20,7 +20,7 @@ import (
 
 // What one screen holds.
 const (
-	width       = 92
+	width       = 92 // columns of a verdict that is printed
 	maxFindings = 4
 	maxEvidence = 8
 	maxDetail   = 8
@@ -53,22 +53,35 @@ func Outcome(o verdict.Outcome) string {
 // Verdict renders one lesson's verdict: what was observed, where, the
 // evidence, and the next command.
 func Verdict(l *lesson.Lesson, v verdict.Verdict) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  %s  %s\n", Outcome(v.Outcome), bold.Render(l.Slug), l.Title, faint.Render(fmt.Sprintf("%.1f s", v.Seconds)))
+	head := fmt.Sprintf("%s  %s  %s  %s\n", Outcome(v.Outcome), bold.Render(l.Slug), l.Title, faint.Render(fmt.Sprintf("%.1f s", v.Seconds)))
+	body := Body(v, width)
+	if body != "" {
+		body = "\n" + body
+	}
+	if v.Outcome == verdict.Error {
+		return head + body // the finding says what is next
+	}
+	return head + body + "\n  next: " + Next(l, v) + "\n"
+}
+
+// Body renders what a verdict says in lines of at most so many columns, at
+// least 40: the findings and the evidence, without the lesson's name and
+// without the next command.
+func Body(v verdict.Verdict, columns int) string {
+	columns = max(columns, 40)
+	var parts []string
 	switch v.Outcome {
 	case verdict.Error:
-		b.WriteString("\n" + indent(wrap("the checker could not grade this lesson; your code is not judged: "+text(v.Findings), width-2), "  ") + "\n")
-		return b.String()
+		return indent(wrap("the checker could not grade this lesson; your code is not judged: "+text(v.Findings), columns-2), "  ") + "\n"
 	case verdict.Skip:
-		b.WriteString("\n" + indent(wrap(text(v.Findings), width-2), "  ") + "\n")
+		parts = append(parts, indent(wrap(text(v.Findings), columns-2), "  ")+"\n")
 	case verdict.Fail:
-		b.WriteString("\n" + findings(v.Findings))
+		parts = append(parts, findings(v.Findings, columns))
 	}
 	if len(v.Evidence) > 0 {
-		b.WriteString("\n" + evidence(v.Evidence))
+		parts = append(parts, evidence(v.Evidence, columns))
 	}
-	b.WriteString("\n  next: " + Next(l, v) + "\n")
-	return b.String()
+	return strings.Join(parts, "\n")
 }
 
 // Next is the command, or the step, that follows a verdict.
@@ -113,7 +126,7 @@ func text(fs []verdict.Finding) string {
 	return strings.Join(parts, "; ")
 }
 
-func findings(fs []verdict.Finding) string {
+func findings(fs []verdict.Finding, columns int) string {
 	var b strings.Builder
 	detail := ""
 	for i, f := range fs {
@@ -121,7 +134,7 @@ func findings(fs []verdict.Finding) string {
 			fmt.Fprintf(&b, "  %s\n", faint.Render(fmt.Sprintf("… and %d more (check --json shows all)", len(fs)-i)))
 			break
 		}
-		lines := strings.SplitN(wrap(f.Code+": "+f.Message, width-4), "\n", 2)
+		lines := strings.SplitN(wrap(f.Code+": "+f.Message, columns-4), "\n", 2)
 		first := strings.Replace(lines[0], f.Code, bad.Render(f.Code), 1)
 		b.WriteString("  " + first + "\n")
 		if len(lines) > 1 {
@@ -131,7 +144,7 @@ func findings(fs []verdict.Finding) string {
 			b.WriteString("    " + faint.Render(where) + "\n")
 		}
 		if detail == "" {
-			detail = Condense(f.Detail)
+			detail = condense(f.Detail, columns-8)
 		}
 	}
 	if detail != "" {
@@ -161,7 +174,9 @@ var noise = regexp.MustCompile(`0x[0-9a-f]+|\+0x[0-9a-f]+$`)
 
 // Condense keeps the lines of a stack or a race report that a learner can
 // act on: the heads and the frames of the lesson's own files.
-func Condense(detail string) string {
+func Condense(detail string) string { return condense(detail, width-8) }
+
+func condense(detail string, columns int) string {
 	lines := strings.Split(strings.TrimSpace(detail), "\n")
 	if strings.Contains(detail, "/lessons/") {
 		lines = slices.DeleteFunc(lines, func(s string) bool {
@@ -174,7 +189,7 @@ func Condense(detail string) string {
 		if k := strings.Index(s, "/lessons/"); k >= 0 {
 			s = "  " + s[k+1:]
 		}
-		lines[i] = clip(strings.TrimRight(noise.ReplaceAllString(s, ""), " +"), width-8)
+		lines[i] = clip(strings.TrimRight(noise.ReplaceAllString(s, ""), " +"), columns)
 	}
 	if len(lines) > maxDetail {
 		lines = append(lines[:maxDetail], "…")
@@ -182,7 +197,7 @@ func Condense(detail string) string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-func evidence(list []verdict.Evidence) string {
+func evidence(list []verdict.Evidence, columns int) string {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b verdict.Evidence) int { return order(a) - order(b) })
 	more := max(0, len(list)-maxEvidence)
@@ -190,12 +205,12 @@ func evidence(list []verdict.Evidence) string {
 	rows := [][]string{{"evidence", "before", "now", "limit"}}
 	known := slices.ContainsFunc(list, func(e verdict.Evidence) bool { return e.Before != nil })
 	for _, e := range list {
-		row := []string{clip(e.Name, 44), "", Figure(e.Now, e.Unit), ""}
+		row := []string{e.Name, "", Figure(e.Now, e.Unit), ""}
 		if e.Before != nil {
 			row[1] = Figure(*e.Before, e.Unit)
 		}
 		if e.Limit != nil {
-			row[3] = map[string]string{"min": "at least ", "equal": "", "max": "at most "}[e.Bound] + Figure(*e.Limit, e.Unit)
+			row[3] = limit(e)
 		}
 		rows = append(rows, row)
 	}
@@ -205,9 +220,16 @@ func evidence(list []verdict.Evidence) string {
 			w[i] = max(w[i], lipgloss.Width(c))
 		}
 	}
+	rest := 2 + 3 + w[2] + 3 + w[3] + 3 // of a line besides the name
+	if before := w[1] + 3; known && columns-rest-before < min(w[0], 20) {
+		known = false // the names matter more
+	} else if known {
+		rest += before
+	}
+	w[0] = min(w[0], 44, max(12, columns-rest))
 	var b strings.Builder
 	for i, r := range rows {
-		line := "  " + pad(r[0], w[0], false) + "   "
+		line := "  " + pad(clip(r[0], w[0]), w[0], false) + "   "
 		if known {
 			arrow := " → "
 			if r[1] == "" || i == 0 {
@@ -231,6 +253,10 @@ func evidence(list []verdict.Evidence) string {
 		fmt.Fprintf(&b, "  %s\n", faint.Render(fmt.Sprintf("… and %d more", more)))
 	}
 	return b.String()
+}
+
+func limit(e verdict.Evidence) string {
+	return map[string]string{"min": "at least ", "equal": "", "max": "at most "}[e.Bound] + Figure(*e.Limit, e.Unit)
 }
 
 // order puts what is out of bounds first, and figures without a limit last.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestRun_FinishesOrdersInFlight(t *testing.T) {
 
 	// The orders take their time: this long after the listener has closed
 	// they are still being worked on.
-	d.endsWithin(300 * time.Millisecond)
+	d.endsWithin(400 * time.Millisecond)
 	answered, first := 0, error(nil)
 	for i, order := range orders {
 		held[i].release()
@@ -221,6 +222,9 @@ type gate struct {
 	addr    string
 	arrived chan *visit
 	early   []*visit // came before they were waited for
+
+	mu   sync.Mutex
+	open []net.Conn // kept: the collector closes a connection that nobody holds
 }
 
 type visit struct {
@@ -234,14 +238,24 @@ func newGate(t *testing.T) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
 	g := &gate{addr: ln.Addr().String(), arrived: make(chan *visit, 64)}
+	t.Cleanup(func() {
+		ln.Close()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, c := range g.open {
+			c.Close()
+		}
+	})
 	go func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
+			g.mu.Lock()
+			g.open = append(g.open, c)
+			g.mu.Unlock()
 			go func() {
 				name, err := bufio.NewReader(c).ReadString('\n')
 				if err == nil {

@@ -1,20 +1,15 @@
 // Package manifests holds how dispatchd is run on Kubernetes: the files in
 // deploy, and what is true of the program, which the files must agree with.
 //
-// The files are the lesson's to change. The facts are not: each is measured,
-// or decided somewhere else.
+// The files are the lesson's to change. The facts are not: they are the
+// program's side of the bargain.
 package manifests
 
-import (
-	"embed"
-	"time"
-)
+import "time"
 
-// Deploy is the folder deploy. Its layout is free: any number of files, in any
-// order, plain or with kustomize.
-//
-//go:embed all:deploy
-var Deploy embed.FS
+// Deploy is the folder of the files, beside this one. Its layout is free: any
+// number of files, in any order, plain or with kustomize.
+const Deploy = "deploy"
 
 // Name is that of the program, its container and its image.
 const Name = "dispatchd"
@@ -45,11 +40,11 @@ const (
 	// 503, at the latest, no new order is sent to that pod.
 	NoticeUnready = 15 * time.Second
 
-	// StartTime is the slowest start seen, until LivePath answers. A kubelet
+	// StartTime is the slowest start to plan for, until LivePath answers. A kubelet
 	// that gives up earlier restarts the process for ever.
 	StartTime = 40 * time.Second
 
-	// StuckTime is the longest pause seen in a process that was well. A kubelet
+	// StuckTime is the longest pause to bear in a process that is well. A kubelet
 	// that gives up earlier makes a slow minute worse.
 	StuckTime = 15 * time.Second
 )

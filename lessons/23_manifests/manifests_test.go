@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ type deployment struct {
 }
 
 var load = sync.OnceValues(func() ([]*manifest.Set, []manifest.Problem) {
-	return manifest.Load(manifests.Deploy, "deploy")
+	return manifest.Load(os.DirFS("."), manifests.Deploy)
 })
 
 // deployments returns every Deployment of dispatchd in every set. There is

@@ -1,7 +1,8 @@
 // finding: label.shared
 
-// The same buffer behind a mutex: the race detector is content, and the labels
-// are overwritten all the same.
+// The same buffer behind a mutex: the write is guarded, the caller who reads
+// its label is not, and each document overwrites the labels before it all the
+// same.
 
 // Package label reads the label off a scanned parcel document.
 package label

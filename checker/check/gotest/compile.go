@@ -1,0 +1,41 @@
+package gotest
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"pitstop/checker/candidate"
+	"pitstop/checker/check"
+	"pitstop/checker/verdict"
+)
+
+var compileLine = regexp.MustCompile(`(?m)^(?:vet: )?(\S+\.go):(\d+)(?::\d+)?: (.+)$`)
+
+// compileFindings reads the compiler's word. Nothing found means that the
+// build failed for a reason that is not in the learner's files: the lesson as
+// it was shipped is not theirs.
+func compileFindings(c *candidate.Candidate, output string) []verdict.Finding {
+	l := c.Lesson
+	if c.Untouched() {
+		return nil
+	}
+	var found []verdict.Finding
+	for _, m := range compileLine.FindAllStringSubmatch(output, -1) {
+		if !strings.Contains(m[1], path.Join("lessons", l.Slug)+"/") || len(found) == 3 {
+			continue
+		}
+		name := path.Base(m[1])
+		line, _ := strconv.Atoi(m[2])
+		f := verdict.Finding{Code: "build.compile", Stage: verdict.StageBuild, File: check.SourceFile(l, name), Line: line}
+		if strings.HasSuffix(name, "_test.go") {
+			f.Message = fmt.Sprintf("the tests do not compile against your package: %s (%s:%d); keep the exported names as the README lists them", m[3], name, line)
+		} else {
+			f.Message = fmt.Sprintf("%s does not compile: line %d: %s", name, line, m[3])
+		}
+		found = append(found, f)
+	}
+	return found
+}
