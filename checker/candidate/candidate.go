@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -113,4 +114,33 @@ func (c *Candidate) Sum() string {
 	add("edit", c.Files)
 	add("lesson", c.Lesson.Files)
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))[:32]
+}
+
+// EditsData reports whether the learner's files hold any that is not Go, as
+// manifests are.
+func (c *Candidate) EditsData() bool {
+	for name := range c.Files {
+		if path.Ext(name) != ".go" {
+			return true
+		}
+	}
+	return false
+}
+
+// Data returns the lesson's files that are not Go, the learner's in the place
+// of the shipped ones: what tests read at run time. The texts about the lesson
+// are not among them.
+func (c *Candidate) Data() map[string][]byte {
+	data := map[string][]byte{}
+	for name, b := range c.Lesson.Files {
+		if path.Ext(name) != ".go" && name != lesson.Meta && name != "README.md" && !c.Lesson.Editable(name) {
+			data[name] = b
+		}
+	}
+	for name, b := range c.Files {
+		if path.Ext(name) != ".go" {
+			data[name] = b
+		}
+	}
+	return data
 }

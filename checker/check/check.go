@@ -73,6 +73,7 @@ type Env struct {
 	Base      map[string][]byte // what the build reads besides the lesson, pristine
 	Review    []byte            // the review tests; nil where there are none
 	Tool      *gotool.Toolchain
+	Shared    *Shared                          // test binaries that candidates have in common; may be nil
 	Step      func(format string, args ...any) // says what is being done
 
 	binaries [2]func() (string, error)
@@ -94,22 +95,30 @@ func (e *Env) Binary(ctx context.Context, race bool) (string, error) {
 	}
 	e.mu.Lock()
 	if e.binaries[i] == nil {
-		e.binaries[i] = sync.OnceValues(func() (string, error) { return e.build(ctx, race) })
+		e.binaries[i] = sync.OnceValues(func() (string, error) {
+			if e.Shared != nil && e.Candidate.EditsData() {
+				return e.Shared.binary(ctx, e, race)
+			}
+			return e.build(ctx, race, filepath.Join(e.Tmp, binaryName(race)))
+		})
 	}
 	build := e.binaries[i]
 	e.mu.Unlock()
 	return build()
 }
 
+func binaryName(race bool) string {
+	if race {
+		return "race.test"
+	}
+	return "perf.test"
+}
+
 // attempts is how often a build is made anew because files came into the
 // lesson's folder meanwhile: more than an editor needs to save.
 const attempts = 5
 
-func (e *Env) build(ctx context.Context, race bool) (string, error) {
-	out := filepath.Join(e.Tmp, "perf.test")
-	if race {
-		out = filepath.Join(e.Tmp, "race.test")
-	}
+func (e *Env) build(ctx context.Context, race bool, out string) (string, error) {
 	for range attempts {
 		overlay, err := e.writeOverlay()
 		if err != nil {
@@ -141,13 +150,27 @@ func (e *Env) writeOverlay() (string, error) {
 	return e.Candidate.Overlay(e.Root, dir, e.Base, extra)
 }
 
-// Dir makes an empty folder for one run.
+// Dir makes a folder for one run. It holds the lesson's files that are not
+// Go, the candidate's among them, so that tests find them where go test has
+// them: in the working directory.
 func (e *Env) Dir() (string, error) {
 	e.mu.Lock()
 	e.runs++
 	dir := filepath.Join(e.Tmp, fmt.Sprintf("run%d", e.runs))
 	e.mu.Unlock()
-	return dir, os.Mkdir(dir, 0o700)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	for name, b := range e.Candidate.Data() {
+		to := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(to, b, 0o600); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 // SourceFile names a file of the lesson's folder as the workshop's tree has

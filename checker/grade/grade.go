@@ -31,7 +31,14 @@ type Engine struct {
 	Kinds check.Kinds
 	Base  map[string][]byte // what a build reads besides the lesson, pristine
 
-	opened atomic.Int64
+	opened   atomic.Int64
+	binaries check.Shared
+	once     sync.Once
+}
+
+func (e *Engine) shared() *check.Shared {
+	e.once.Do(func() { e.binaries.Dir = filepath.Join(e.Tmp, "shared") })
+	return &e.binaries
 }
 
 // Sink takes events as they happen. It must not block for long.
@@ -50,7 +57,7 @@ type Grading struct {
 func (e *Engine) Open(c *candidate.Candidate, review []byte) *Grading {
 	tmp := filepath.Join(e.Tmp, fmt.Sprintf("%s-%d", c.Lesson.Slug, e.opened.Add(1)))
 	return &Grading{engine: e, cand: c, env: &check.Env{
-		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: review, Tool: e.Tool,
+		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: review, Tool: e.Tool, Shared: e.shared(),
 	}}
 }
 
@@ -94,7 +101,7 @@ func (g *Grading) Run(ctx context.Context, sink Sink) verdict.Verdict {
 	}
 	g.env.Step = func(format string, args ...any) { send(verdict.Step, format, args...) }
 	word := time.AfterFunc(slow, func() {
-		send(verdict.Step, "still at it; the first build on a machine compiles the standard library with the race detector, once")
+		send(verdict.Step, "still at it; the first build on a machine takes a minute or two, because the standard library is compiled for the race detector, once")
 	})
 	v := g.grade(ctx)
 	word.Stop()
