@@ -29,7 +29,7 @@ func Lines(l *lesson.Lesson, v verdict.Verdict) []string {
 	}
 	if v.Outcome == verdict.Fail {
 		for _, f := range v.Findings {
-			add("fail: %s: %s", f.Code, f.Message)
+			add("fail: %s: %s", f.Code, legible(f.Message))
 			if where := place(f); where != "" {
 				add("at %s", where)
 			}

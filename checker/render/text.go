@@ -11,19 +11,24 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 
 	"pitstop/checker/lesson"
 	"pitstop/checker/verdict"
 )
 
-// What one screen holds.
+// What one screen holds, 24 lines of 80 columns: the body of a verdict gets
+// what its head and its last line leave.
 const (
-	width       = 92 // columns of a verdict that is printed
-	maxFindings = 4
-	maxEvidence = 8
-	maxDetail   = 8
+	width        = 80
+	maxBody      = 19
+	maxFindings  = 12 // lines, the first finding whole in any case
+	minDetail    = 4  // of these, where there is a stack or a race report
+	minEvidence  = 2  // figures
+	evidenceHead = 2  // an empty line and the names of the columns
 )
 
 var (
@@ -79,7 +84,11 @@ func Body(v verdict.Verdict, columns int) string {
 		parts = append(parts, findings(v.Findings, columns))
 	}
 	if len(v.Evidence) > 0 {
-		parts = append(parts, evidence(v.Evidence, columns))
+		used := evidenceHead
+		for _, p := range parts {
+			used += strings.Count(p, "\n")
+		}
+		parts = append(parts, evidence(v.Evidence, columns, max(minEvidence, maxBody-used)))
 	}
 	return strings.Join(parts, "\n")
 }
@@ -97,7 +106,7 @@ func Next(l *lesson.Lesson, v verdict.Verdict) string {
 		if len(v.Findings) > 0 && v.Findings[0].Code == "build.compile" {
 			return "mend what the compiler names, then bin/checker check " + n
 		}
-		return "read " + path.Join(l.Folder(), "README.md") + ", mend " + path.Join(l.Folder(), l.Edit[0]) + ", or: bin/checker hint " + n
+		return "bin/checker hint " + n + "   (the story: " + path.Join(l.Folder(), "README.md") + ")"
 	default:
 		return "bin/checker doctor"
 	}
@@ -121,36 +130,62 @@ func Headline(v verdict.Verdict) string {
 func text(fs []verdict.Finding) string {
 	var parts []string
 	for _, f := range fs {
-		parts = append(parts, f.Message)
+		parts = append(parts, legible(f.Message))
 	}
 	return strings.Join(parts, "; ")
 }
 
 func findings(fs []verdict.Finding, columns int) string {
 	var b strings.Builder
-	detail := ""
+	used, most := 0, maxFindings
+	if slices.ContainsFunc(fs, func(f verdict.Finding) bool { return f.Detail != "" }) {
+		most -= minDetail
+	}
 	for i, f := range fs {
-		if i == maxFindings {
-			fmt.Fprintf(&b, "  %s\n", faint.Render(fmt.Sprintf("… and %d more (check --json shows all)", len(fs)-i)))
+		one := finding(f, columns)
+		lines := strings.Count(one, "\n")
+		if i > 0 && used+lines > most {
+			b.WriteString("  " + faint.Render(fmt.Sprintf("… and %d more (check --json shows all)", len(fs)-i)) + "\n")
+			used++
 			break
 		}
-		lines := strings.SplitN(wrap(f.Code+": "+f.Message, columns-4), "\n", 2)
-		first := strings.Replace(lines[0], f.Code, bad.Render(f.Code), 1)
-		b.WriteString("  " + first + "\n")
-		if len(lines) > 1 {
-			b.WriteString(indent(lines[1], "    ") + "\n")
-		}
-		if where := place(f); where != "" {
-			b.WriteString("    " + faint.Render(where) + "\n")
-		}
-		if detail == "" {
-			detail = condense(f.Detail, columns-8)
-		}
+		b.WriteString(one)
+		used += lines
 	}
-	if detail != "" {
-		b.WriteString("\n" + faint.Render(indent(detail, "    │ ")) + "\n")
+	for _, f := range fs {
+		if f.Detail == "" {
+			continue
+		}
+		if detail := condense(f.Detail, columns-8, max(minDetail-1, maxFindings-used)); detail != "" {
+			b.WriteString("\n" + faint.Render(indent(detail, "    │ ")) + "\n")
+		}
+		break
 	}
 	return b.String()
+}
+
+func finding(f verdict.Finding, columns int) string {
+	var b strings.Builder
+	lines := strings.SplitN(wrap(f.Code+": "+legible(f.Message), columns-4), "\n", 2)
+	b.WriteString("  " + strings.Replace(lines[0], f.Code, bad.Render(f.Code), 1) + "\n")
+	if len(lines) > 1 {
+		b.WriteString(indent(lines[1], "    ") + "\n")
+	}
+	if where := place(f); where != "" {
+		b.WriteString("    " + faint.Render(where) + "\n")
+	}
+	return b.String()
+}
+
+// legible takes away what a terminal would obey instead of show: a learner's
+// program may print anything, and some of it is quoted in findings.
+func legible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, ansi.Strip(s))
 }
 
 func place(f verdict.Finding) string {
@@ -174,9 +209,10 @@ var noise = regexp.MustCompile(`0x[0-9a-f]+|\+0x[0-9a-f]+$`)
 
 // Condense keeps the lines of a stack or a race report that a learner can
 // act on: the heads and the frames of the lesson's own files.
-func Condense(detail string) string { return condense(detail, width-8) }
+func Condense(detail string) string { return condense(detail, 100, 8) }
 
-func condense(detail string, columns int) string {
+func condense(detail string, columns, most int) string {
+	detail = legible(detail)
 	lines := strings.Split(strings.TrimSpace(detail), "\n")
 	if strings.Contains(detail, "/lessons/") {
 		lines = slices.DeleteFunc(lines, func(s string) bool {
@@ -191,16 +227,16 @@ func condense(detail string, columns int) string {
 		}
 		lines[i] = clip(strings.TrimRight(noise.ReplaceAllString(s, ""), " +"), columns)
 	}
-	if len(lines) > maxDetail {
-		lines = append(lines[:maxDetail], "…")
+	if len(lines) > most {
+		lines = append(lines[:most], "…")
 	}
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
-func evidence(list []verdict.Evidence, columns int) string {
+func evidence(list []verdict.Evidence, columns, most int) string {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b verdict.Evidence) int { return order(a) - order(b) })
-	more := max(0, len(list)-maxEvidence)
+	more := max(0, len(list)-most)
 	list = list[:len(list)-more]
 	rows := [][]string{{"evidence", "before", "now", "limit"}}
 	known := slices.ContainsFunc(list, func(e verdict.Evidence) bool { return e.Before != nil })

@@ -159,6 +159,15 @@ func TestScreen_SaysWhoseFaultItIs(t *testing.T) {
 	d.hides("a_test.go")
 }
 
+// A learner's program may print what a terminal obeys.
+func TestScreen_ShowsOutputAndDoesNotObeyIt(t *testing.T) {
+	d := newDesk(t)
+	d.graded(verdict.Fail, verdict.Finding{Code: "test.failed", Message: "got \x1b[2Jnothing\r\a", Detail: "\x1b[H\x1b]0;title\x07here"})
+	d.shows("got nothing", "│ here")
+	require.NotContains(t, d.View().Content, "\x1b[2J")
+	require.NotContains(t, d.View().Content, "\x1b[H")
+}
+
 func TestScreen_HintsComeOneByOne(t *testing.T) {
 	d := newDesk(t)
 	d.graded(verdict.Fail, unbounded)
