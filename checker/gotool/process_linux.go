@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // endsWithParent says whether the tests end when the checker is killed.
@@ -18,14 +19,27 @@ const endsWithParent = true
 func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL }
 
 // askBusiest sends SIGQUIT to the thread that runs and has used the most time,
-// and reports whether there is one.
+// and reports whether there is one. A busy goroutine changes threads and may
+// be between two, so it looks more than once.
 func askBusiest(pid int) bool {
+	for range 20 {
+		if tid := busiest(pid); tid != 0 {
+			return syscall.Tgkill(pid, tid, syscall.SIGQUIT) == nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
+// busiest is the thread of a process that runs and has used the most time; 0
+// where none runs.
+func busiest(pid int) (tid int) {
 	tasks := filepath.Join("/proc", strconv.Itoa(pid), "task")
 	entries, err := os.ReadDir(tasks)
 	if err != nil {
-		return false
+		return 0
 	}
-	busiest, most := 0, int64(-1)
+	most := int64(-1)
 	for _, e := range entries {
 		b, err := os.ReadFile(filepath.Join(tasks, e.Name(), "stat"))
 		if err != nil {
@@ -37,9 +51,9 @@ func askBusiest(pid int) bool {
 			continue
 		}
 		if used, _ := strconv.ParseInt(f[11], 10, 64); used > most {
-			busiest, _ = strconv.Atoi(e.Name())
+			tid, _ = strconv.Atoi(e.Name())
 			most = used
 		}
 	}
-	return busiest != 0 && syscall.Tgkill(pid, busiest, syscall.SIGQUIT) == nil
+	return tid
 }

@@ -161,7 +161,7 @@ type Build struct {
 // a verdict's time, and stacks do not need them. Vet is left out of the hot
 // path for the same reason.
 func (t *Toolchain) Test(ctx context.Context, b Build) error {
-	args := []string{"test", "-c", "-vet=off", "-ldflags=-s -w", "-o", b.Out}
+	args := []string{"test", "-c", "-vet=off", "-tags=review", "-ldflags=-s -w", "-o", b.Out}
 	if b.Overlay != "" {
 		args = append(args, "-overlay", b.Overlay)
 	}

@@ -186,6 +186,11 @@ func (x *exhibit) judge(t *testing.T, v verdict.Verdict, events *log) {
 			t.Errorf("no evidence %s among %v", w, figures)
 		}
 	}
+	if t.Failed() {
+		for _, f := range v.Findings {
+			t.Logf("detail of %s:\n%.3000s", f.Code, f.Detail)
+		}
+	}
 }
 
 // workshop is a tiny one, with a go.mod and one lesson.

@@ -100,7 +100,7 @@ func TestPlain_TellsEverySave(t *testing.T) {
 	c := newConsole(t)
 	c.sees("01_one: Title of 01_one; grading")
 	c.sees("01_one: fail: x.y: bad")
-	c.sees("next: read lessons/01_one/README.md")
+	c.sees("next: ")
 	c.sees("01_one: waiting for a save of lessons/01_one/a.go")
 	c.save(c.lessons[0], "good")
 	c.sees("01_one: saved, grading")

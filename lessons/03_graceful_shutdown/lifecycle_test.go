@@ -149,8 +149,11 @@ func launch(t *testing.T, g *gate, env ...string) *probe.Process {
 func (d *daemon) endsWithin(limit time.Duration) (status int, ended bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	status, err := d.Wait(ctx)
-	return status, err == nil
+	if _, err := d.Wait(ctx); err != nil && d.Running() {
+		return 0, false
+	}
+	status, _ = d.Wait(context.Background())
+	return status, true
 }
 
 // count counts the lines of output that begin with prefix.

@@ -1,3 +1,5 @@
+//go:build review
+
 package pool_test
 
 import (
@@ -6,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"runtime"
-	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,6 +41,17 @@ func TestReview_SubmitIsRefusedFromShutdownOn(t *testing.T) {
 		if n := j.ended.Load(); n != j.accepted {
 			probe.Errorf(t, "pool.task_lost", "%d of %d tasks accepted before or during Shutdown had run when it returned.", n, j.accepted)
 		}
+	})
+	t.Run("while it is full", func(t *testing.T) {
+		p := pool.New(pool.Config{Workers: workers, Queue: queue})
+		j := newJobs(t)
+		j.fill(p)
+		done := shutdown(context.Background(), p)
+		if !eventually(func() bool { return errors.Is(submitClosing(t, p, j), pool.ErrClosed) }) {
+			probe.Errorf(t, "pool.closed", "Submit keeps giving %v while Shutdown waits for a full pool: callers are told to come back to one that takes nothing any more.", submitClosing(t, p, j))
+		}
+		j.open()
+		done.wait(t, "pool.hang", "all %d accepted tasks could run", j.accepted)
 	})
 	t.Run("afterwards", func(t *testing.T) {
 		p := pool.New(pool.Config{Workers: workers, Queue: queue})
@@ -181,22 +192,30 @@ func TestReview_PanicStaysInItsTask(t *testing.T) {
 	}
 }
 
-func TestReview_GoexitCostsNoWorker(t *testing.T) {
-	p := pool.New(pool.Config{Workers: workers, Queue: queue})
-	const exits = 3 * workers
-	var seen atomic.Int64
-	for i := range exits {
-		taken := submitSoon(t, p, "pool.goexit", func() {
-			defer seen.Add(1)
-			runtime.Goexit()
-		})
-		if !taken || !eventually(func() bool { return seen.Load() == int64(i+1) }) {
-			probe.Fatalf(t, "pool.goexit", "the pool is at a standstill after %d tasks that call runtime.Goexit: %d workers have gone with them.", i, workers)
-		}
+func TestReview_ShutdownWaitsForOnPanic(t *testing.T) {
+	told, gate := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
+	p := pool.New(pool.Config{Workers: 1, Queue: 1, OnPanic: func(any, []byte) {
+		close(told)
+		<-gate
+	}})
+	if err := p.Submit(func() { panic("no such street") }); err != nil {
+		probe.Fatalf(t, "pool.refused", "Submit refused the first task with %q.", err)
 	}
-	j := newJobs(t)
-	checkWidth(t, p, j, "pool.goexit", fmt.Sprintf("after %d tasks that call runtime.Goexit", exits))
-	shutdown(context.Background(), p).wait(t, "pool.goexit", "%d tasks have called runtime.Goexit", exits)
+	select {
+	case <-told:
+	case <-time.After(patience()):
+		probe.Fatalf(t, "pool.panic_report", "OnPanic has not heard of a panic after %v.", patience())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer cancel()
+	r := shutdown(ctx, p).wait(t, "pool.deadline", "its context had ended after 30ms")
+	if r.err == nil {
+		probe.Errorf(t, "pool.shutdown_early", "Shutdown returned nil while OnPanic was at work: a process that exits now loses the report.")
+	}
+	open()
+	checkShutdown(t, p, "OnPanic had returned")
 }
 
 func TestReview_EachAcceptedTaskRunsOnce(t *testing.T) {
@@ -373,77 +392,6 @@ func TestReview_FiguresBelowOneCountAsOne(t *testing.T) {
 		}
 		checkShutdown(t, p, situation)
 	}
-}
-
-func TestReview_IdlePoolRests(t *testing.T) {
-	p := pool.New(pool.Config{Workers: workers, Queue: queue})
-	j := newJobs(t)
-	checkSubmitted(t, p, j, workers)
-	j.open()
-	eventually(func() bool { return j.ended.Load() == workers })
-
-	// The quietest of a few windows: what else the process does comes and goes.
-	awake, wakeups := quietest(75, awakeShare), quietest(2.5, wakeUps)
-	calm := probe.AtMost(t, "time an idle pool is awake", awake, 75, "%")
-	calm = probe.AtMost(t, "wake-ups beside an idle pool in each 4ms", wakeups, 2.5, "wake-ups") && calm
-	if !calm {
-		probe.Errorf(t, "pool.polling", "a pool with nothing to do is awake %.0f %% of the time, and there are %.1f wake-ups in 4ms where the test makes 1: its goroutines ask instead of waiting.",
-			awake, wakeups)
-	}
-}
-
-// quietest measures up to four times, until a figure is within limit, and
-// returns the least.
-func quietest(limit float64, measure func() float64) float64 {
-	least := measure()
-	for n := 1; n < 4 && least > limit; n++ {
-		least = min(least, measure())
-	}
-	return least
-}
-
-// ownGoroutine finds goroutines that run or want to, in the lesson's package.
-// It asks for the state and not for processor time, which depends on how many
-// others want the same core.
-var ownGoroutine = regexp.MustCompile(`(?s)^goroutine \d+ \[(running|runnable)\b.*pitstop/lessons/01_bounded_workers\.`)
-
-// awakeShare reports in how many percent of 20 looks a goroutine of a pool runs
-// or wants to.
-func awakeShare() float64 {
-	const looks = 20
-	buf := make([]byte, 1<<20)
-	awake := 0
-	for range looks {
-		time.Sleep(4 * time.Millisecond)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if ownGoroutine.MatchString(g) {
-				awake++
-				break
-			}
-		}
-	}
-	return 100 * float64(awake) / looks
-}
-
-// wakeUps reports how often goroutines of this process were put on a core for
-// each time that this one woke from a sleep of 4ms. On a busy machine all of
-// them sleep longer, and the figure stays. The runtime notes one step in eight.
-func wakeUps() float64 {
-	const sleeps = 40
-	before := scheduled()
-	for range sleeps {
-		time.Sleep(4 * time.Millisecond)
-	}
-	return 8 * float64(scheduled()-before) / sleeps
-}
-
-func scheduled() (n uint64) {
-	sample := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
-	metrics.Read(sample)
-	for _, c := range sample[0].Value.Float64Histogram().Counts {
-		n += c
-	}
-	return n
 }
 
 // checkSubmitted hands n tasks to a pool that has room for them.

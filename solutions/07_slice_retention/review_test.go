@@ -1,3 +1,5 @@
+//go:build review
+
 package label_test
 
 import (

@@ -1,3 +1,5 @@
+//go:build review
+
 package manifests_test
 
 import (

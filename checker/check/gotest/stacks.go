@@ -167,7 +167,12 @@ func blocks(dump string) []block {
 		if i+1 < len(heads) {
 			end = heads[i+1][0]
 		}
-		list = append(list, block{state: dump[h[2]:h[3]], text: dump[h[0]:end]})
+		state := dump[h[2]:h[3]]
+		switch state {
+		case "runnable", "preempted", "copystack":
+			state = "running" // it would, if it had a thread just then
+		}
+		list = append(list, block{state: state, text: dump[h[0]:end]})
 	}
 	return list
 }

@@ -1,4 +1,4 @@
-// finding: pool.task_lost
+// finding: pool.shutdown_early
 //
 // Workers stop at a quit channel. A select takes either of two ready cases: the
 // tasks that still wait in the queue are forgotten.
@@ -25,8 +25,8 @@ var (
 	ErrClosed = errors.New("pool: closed")
 )
 
-// Task is one piece of work. It may end by returning, by a panic or by
-// runtime.Goexit, and it may call Submit itself: the pool goes on in each case.
+// Task is one piece of work. It may panic, and it may call Submit itself: the
+// pool goes on in either case.
 type Task func()
 
 // Config sets the limits of a pool. Figures below 1 count as 1.
@@ -35,7 +35,8 @@ type Config struct {
 	Queue   int // how many accepted tasks may wait for their turn
 
 	// OnPanic is told of each task that panicked: the value, and the stack of
-	// the panic. It may be nil. Several goroutines may call it at once.
+	// the panic. The call is part of the task. It may be nil. Several goroutines
+	// may call it at once.
 	OnPanic func(value any, stack []byte)
 }
 
@@ -91,6 +92,12 @@ func (p *Pool) work() {
 		}
 	}()
 	for {
+		select {
+		case <-p.quit:
+			finished = true
+			return
+		default:
+		}
 		select {
 		case task := <-p.tasks:
 			p.run(task)

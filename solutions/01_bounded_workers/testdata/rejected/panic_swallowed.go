@@ -24,8 +24,8 @@ var (
 	ErrClosed = errors.New("pool: closed")
 )
 
-// Task is one piece of work. It may end by returning, by a panic or by
-// runtime.Goexit, and it may call Submit itself: the pool goes on in each case.
+// Task is one piece of work. It may panic, and it may call Submit itself: the
+// pool goes on in either case.
 type Task func()
 
 // Config sets the limits of a pool. Figures below 1 count as 1.
@@ -34,7 +34,8 @@ type Config struct {
 	Queue   int // how many accepted tasks may wait for their turn
 
 	// OnPanic is told of each task that panicked: the value, and the stack of
-	// the panic. It may be nil. Several goroutines may call it at once.
+	// the panic. The call is part of the task. It may be nil. Several goroutines
+	// may call it at once.
 	OnPanic func(value any, stack []byte)
 }
 

@@ -1,7 +1,7 @@
-// finding: pool.goexit
+// finding: pool.closed
 //
-// Workers with a recover for each task, as most would write it. Goexit is not a
-// panic: recover sees nothing, and the worker is gone.
+// Looks for room before it looks whether the pool is closed: while a full pool
+// shuts down, callers are told to come back.
 
 // Package pool runs dispatchd's background work: a route to compute, a parcel
 // event to store, a courier to notify. Handlers give it a task and answer at
@@ -42,52 +42,53 @@ type Config struct {
 // Pool runs tasks in the background. Make one with New.
 type Pool struct {
 	onPanic func(value any, stack []byte)
-	workers sync.WaitGroup
-	drained chan struct{} // closed when the last worker has gone
+	places  chan struct{} // a token for each task that is in the pool
+	slots   chan struct{} // a token for each task that runs
+	drained chan struct{}
 
-	mu     sync.Mutex // held for each send and for the close, never while waiting
+	mu     sync.Mutex
+	inside sync.WaitGroup
 	closed bool
-	tasks  chan Task
 }
 
-// New makes a pool that is ready to use, with its workers waiting.
+// New makes a pool that is ready to use.
 func New(cfg Config) *Pool {
-	p := &Pool{
+	workers, queue := max(cfg.Workers, 1), max(cfg.Queue, 1)
+	return &Pool{
 		onPanic: cfg.OnPanic,
+		places:  make(chan struct{}, workers+queue),
+		slots:   make(chan struct{}, workers),
 		drained: make(chan struct{}),
-		tasks:   make(chan Task, max(cfg.Queue, 1)),
 	}
-	for range max(cfg.Workers, 1) {
-		p.workers.Go(p.work)
-	}
-	return p
 }
 
 // Submit takes task, which will then run exactly once, or refuses it with
 // ErrQueueFull or ErrClosed. It never waits: handlers call it.
 func (p *Pool) Submit(task Task) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return ErrClosed
-	}
+	// The cheap check first: under load most calls end here, without the lock.
 	select {
-	case p.tasks <- task:
-		return nil
+	case p.places <- struct{}{}:
 	default:
 		return ErrQueueFull
 	}
-}
-
-// work runs tasks until the queue is closed and empty.
-func (p *Pool) work() {
-	for task := range p.tasks {
-		p.run(task)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		<-p.places
+		return ErrClosed
 	}
+	p.inside.Add(1)
+	go p.run(task)
+	return nil
 }
 
-// run does one task and keeps its panic to that task.
 func (p *Pool) run(task Task) {
+	defer p.inside.Done()
+	p.slots <- struct{}{}
+	defer func() {
+		<-p.slots
+		<-p.places
+	}()
 	defer func() {
 		if v := recover(); v != nil && p.onPanic != nil {
 			p.onPanic(v, debug.Stack())
@@ -101,27 +102,20 @@ func (p *Pool) run(task Task) {
 // a further call waits for them again. It may be called several times, from
 // several places at once.
 func (p *Pool) Shutdown(ctx context.Context) error {
-	p.close()
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		go func() {
+			p.inside.Wait()
+			close(p.drained)
+		}()
+	}
+	p.mu.Unlock()
+
 	select {
 	case <-p.drained:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// close ends the intake, once. Workers take what is left in the channel before
-// they see that it is closed.
-func (p *Pool) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.closed = true
-	close(p.tasks)
-	go func() {
-		p.workers.Wait()
-		close(p.drained)
-	}()
 }

@@ -1,7 +1,7 @@
-// finding: pool.polling
+// finding: pool.task_lost
 //
-// Workers ask the channel over and over and yield in between: it works, and an
-// idle service burns a core.
+// Looks at closed and sends in two steps: a task can come in after the workers
+// have looked for the last time.
 
 // Package pool runs dispatchd's background work: a route to compute, a parcel
 // event to store, a courier to notify. Handlers give it a task and answer at
@@ -12,9 +12,9 @@ package pool
 import (
 	"context"
 	"errors"
-	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -43,23 +43,25 @@ type Config struct {
 // Pool runs tasks in the background. Make one with New.
 type Pool struct {
 	onPanic func(value any, stack []byte)
-	workers sync.WaitGroup
-	drained chan struct{} // closed when the last worker has gone
-
-	mu     sync.Mutex // held for each send and for the close, never while waiting
-	closed bool
-	tasks  chan Task
+	tasks   chan Task
+	quit    chan struct{}
+	closed  atomic.Bool
+	once    sync.Once
+	wg      sync.WaitGroup
+	drained chan struct{}
 }
 
-// New makes a pool that is ready to use, with its workers waiting.
+// New makes a pool that is ready to use.
 func New(cfg Config) *Pool {
 	p := &Pool{
 		onPanic: cfg.OnPanic,
-		drained: make(chan struct{}),
 		tasks:   make(chan Task, max(cfg.Queue, 1)),
+		quit:    make(chan struct{}),
+		drained: make(chan struct{}),
 	}
 	for range max(cfg.Workers, 1) {
-		p.workers.Go(p.work)
+		p.wg.Add(1)
+		go p.worker()
 	}
 	return p
 }
@@ -67,11 +69,10 @@ func New(cfg Config) *Pool {
 // Submit takes task, which will then run exactly once, or refuses it with
 // ErrQueueFull or ErrClosed. It never waits: handlers call it.
 func (p *Pool) Submit(task Task) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed.Load() {
 		return ErrClosed
 	}
+	// p.tasks is never closed, so this cannot panic.
 	select {
 	case p.tasks <- task:
 		return nil
@@ -80,30 +81,45 @@ func (p *Pool) Submit(task Task) error {
 	}
 }
 
-// work runs tasks until the queue is closed and empty. A task that calls
-// runtime.Goexit takes the goroutine with it, so another takes its place.
-func (p *Pool) work() {
-	finished := false
+func (p *Pool) worker() {
+	normal := false
 	defer func() {
-		if !finished {
-			p.workers.Go(p.work)
+		if !normal {
+			go p.worker()
+			return
 		}
+		p.wg.Done()
 	}()
 	for {
 		select {
-		case task, open := <-p.tasks:
-			if !open {
-				finished = true
-				return
-			}
+		case task := <-p.tasks:
 			p.run(task)
+			continue
 		default:
-			runtime.Gosched()
+		}
+		select {
+		case task := <-p.tasks:
+			p.run(task)
+		case <-p.quit:
+			p.drain()
+			normal = true
+			return
 		}
 	}
 }
 
-// run does one task and keeps its panic to that task.
+// drain does what is left in the queue after the intake has stopped.
+func (p *Pool) drain() {
+	for {
+		select {
+		case task := <-p.tasks:
+			p.run(task)
+		default:
+			return
+		}
+	}
+}
+
 func (p *Pool) run(task Task) {
 	defer func() {
 		if v := recover(); v != nil && p.onPanic != nil {
@@ -118,27 +134,18 @@ func (p *Pool) run(task Task) {
 // a further call waits for them again. It may be called several times, from
 // several places at once.
 func (p *Pool) Shutdown(ctx context.Context) error {
-	p.close()
+	p.once.Do(func() {
+		p.closed.Store(true)
+		close(p.quit)
+		go func() {
+			p.wg.Wait()
+			close(p.drained)
+		}()
+	})
 	select {
 	case <-p.drained:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// close ends the intake, once. Workers take what is left in the channel before
-// they see that it is closed.
-func (p *Pool) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.closed = true
-	close(p.tasks)
-	go func() {
-		p.workers.Wait()
-		close(p.drained)
-	}()
 }
