@@ -142,13 +142,13 @@ func TestReport_NeedsLittleMemory(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			for range 2048 { // 128 MiB
+			for range 512 { // 32 MiB
 				r.line(chunk, c.more)
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			if grew := int64(after.HeapAlloc) - int64(before.HeapAlloc); grew > 3<<20 {
-				t.Errorf("128 MiB of output keep %d KiB", grew>>10)
+				t.Errorf("32 MiB of output keep %d KiB", grew>>10)
 			}
 			runtime.KeepAlive(r)
 		})

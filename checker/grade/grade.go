@@ -99,12 +99,20 @@ func (g *Grading) Run(ctx context.Context, sink Sink) verdict.Verdict {
 	for _, w := range g.cand.Warnings {
 		send(verdict.Warning, "%s", w)
 	}
-	g.env.Step = func(format string, args ...any) { send(verdict.Step, format, args...) }
-	word := time.AfterFunc(slow, func() {
-		send(verdict.Step, "still at it; the first build on a machine takes a minute or two, because the standard library is compiled for the race detector, once")
-	})
+	var word *time.Timer
+	g.env.Step = func(format string, args ...any) {
+		if word != nil {
+			word.Stop() // one step further: what was slow is done
+		}
+		send(verdict.Step, format, args...)
+		word = time.AfterFunc(slow, func() {
+			send(verdict.Step, "still at it; the first build on a machine takes a minute or two, because the standard library is compiled for the race detector, once")
+		})
+	}
 	v := g.grade(ctx)
-	word.Stop()
+	if word != nil {
+		word.Stop()
+	}
 	v.Seconds = float64(time.Since(start).Round(time.Millisecond)) / float64(time.Second)
 	if v.Findings == nil {
 		v.Findings = []verdict.Finding{}

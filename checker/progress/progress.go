@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -46,7 +48,9 @@ type file struct {
 type Store struct {
 	Problem string // in a sentence, with the next step; empty where all is well
 	path    string
-	mem     *file
+
+	mu  sync.Mutex // guards Problem and mem; the file has a lock of its own
+	mem *file
 }
 
 // Open reads the progress below root.
@@ -76,8 +80,10 @@ func (s *Store) unwritable(err error) {
 
 // All returns what is known of every lesson.
 func (s *Store) All() map[string]Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.mem != nil {
-		return s.mem.Lessons
+		return maps.Clone(s.mem.Lessons)
 	}
 	f, _ := s.read()
 	return f.Lessons
@@ -85,6 +91,8 @@ func (s *Store) All() map[string]Entry {
 
 // Update changes one lesson's entry, under the lock.
 func (s *Store) Update(slug string, change func(*Entry)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.mem != nil {
 		e := s.mem.Lessons[slug]
 		change(&e)

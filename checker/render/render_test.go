@@ -45,8 +45,8 @@ func TestVerdict_ShowsBeforeNowAndLimit(t *testing.T) {
 		{Name: "answered", Unit: "orders", Now: 3, Limit: figure(3), Bound: "min"},
 	}}
 	text := ansi.Strip(Verdict(pool, v))
-	require.Regexp(t, `kept alive +8\.0 MiB → +32 B +at most 4\.0 KiB +✓`, text)
-	require.Regexp(t, `answered +3 orders +at least 3 orders +✓`, text)
+	require.Regexp(t, `kept alive +8\.0 MiB → +32 B +≤ 4\.0 KiB +✓`, text)
+	require.Regexp(t, `answered +3 orders +≥ 3 +✓`, text)
 	require.Contains(t, text, "bin/checker diff 01")
 }
 

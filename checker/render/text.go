@@ -234,7 +234,7 @@ func condense(detail string, columns, most int) string {
 }
 
 func evidence(list []verdict.Evidence, columns, most int) string {
-	list = slices.Clone(list)
+	list = worst(list)
 	slices.SortStableFunc(list, func(a, b verdict.Evidence) int { return order(a) - order(b) })
 	more := max(0, len(list)-most)
 	list = list[:len(list)-more]
@@ -243,10 +243,10 @@ func evidence(list []verdict.Evidence, columns, most int) string {
 	for _, e := range list {
 		row := []string{e.Name, "", Figure(e.Now, e.Unit), ""}
 		if e.Before != nil {
-			row[1] = Figure(*e.Before, e.Unit)
+			row[1] = bare(*e.Before, e.Unit)
 		}
 		if e.Limit != nil {
-			row[3] = limit(e)
+			row[3] = map[string]string{"min": "≥ ", "equal": "= ", "max": "≤ "}[e.Bound] + bare(*e.Limit, e.Unit)
 		}
 		rows = append(rows, row)
 	}
@@ -295,6 +295,24 @@ func limit(e verdict.Evidence) string {
 	return map[string]string{"min": "at least ", "equal": "", "max": "at most "}[e.Bound] + Figure(*e.Limit, e.Unit)
 }
 
+// worst keeps one of the figures that several tests publish by the same name:
+// the first that is out of its bound, or else the first.
+func worst(list []verdict.Evidence) []verdict.Evidence {
+	var kept []verdict.Evidence
+	at := map[string]int{}
+	for _, e := range list {
+		i, seen := at[e.Name]
+		switch {
+		case !seen:
+			at[e.Name] = len(kept)
+			kept = append(kept, e)
+		case kept[i].Holds() && !e.Holds():
+			kept[i] = e
+		}
+	}
+	return kept
+}
+
 // order puts what is out of bounds first, and figures without a limit last.
 func order(e verdict.Evidence) int {
 	switch {
@@ -307,10 +325,21 @@ func order(e verdict.Evidence) int {
 	}
 }
 
+// bare renders a number without its unit, where a figure with it stands
+// beside. A size is nothing without one.
+func bare(n float64, unit string) string {
+	if isBytes(unit) {
+		return Figure(n, unit)
+	}
+	return number(n)
+}
+
+func isBytes(unit string) bool { return unit == "B" || unit == "bytes" || unit == "byte" }
+
 // Figure renders a number with its unit, bytes in binary multiples.
 func Figure(n float64, unit string) string {
-	switch unit {
-	case "B", "bytes", "byte":
+	switch {
+	case isBytes(unit):
 		units := []string{"B", "KiB", "MiB", "GiB"}
 		i := 0
 		for math.Abs(n) >= 1024 && i < len(units)-1 {
@@ -321,7 +350,7 @@ func Figure(n float64, unit string) string {
 			return number(n) + " B"
 		}
 		return strconv.FormatFloat(n, 'f', 1, 64) + " " + units[i]
-	case "":
+	case unit == "":
 		return number(n)
 	default:
 		return number(n) + " " + unit

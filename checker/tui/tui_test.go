@@ -143,7 +143,7 @@ func TestScreen_ASaveBringsAVerdict(t *testing.T) {
 	d.event(watch.Saved, "")
 	d.shows("fail, before this save", "pool.unbounded")
 	d.graded(verdict.Pass)
-	d.shows("✓ pass", "01_lesson passes now.", "1/3", "02_lesson", "(2 to go)", "at most 4")
+	d.shows("✓ pass", "01_lesson passes now.", "1/3", "02_lesson", "(2 to go)", "≤ 4")
 	d.hides("pool.unbounded")
 	require.Equal(t, []string{"open 01_lesson"}, d.session.asked, "it went on by itself")
 }
