@@ -91,7 +91,7 @@ func (c *Candidate) strays(root string, laid map[string][]byte) []string {
 	var list []string
 	folder := c.Lesson.Folder()
 	dir := filepath.Join(root, filepath.FromSlash(folder))
-	filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			// What cannot be listed is not built, and a folder that is gone
 			// is made whole by the overlay.

@@ -73,10 +73,11 @@ type Env struct {
 	Base      map[string][]byte // what the build reads besides the lesson, pristine
 	Review    []byte            // the review tests; nil where there are none
 	Tool      *gotool.Toolchain
+	Joint     bool                             // one binary for all tests: less to build, but the visible ones end later
 	Shared    *Shared                          // test binaries that candidates have in common; may be nil
 	Step      func(format string, args ...any) // says what is being done
 
-	binaries [2]func() (string, error)
+	binaries map[string]*binary
 	runs     int
 	overlays int
 	mu       sync.Mutex
@@ -86,41 +87,65 @@ type Env struct {
 // while it is graded.
 const ReviewName = "review_test.go"
 
-// Binary builds the test binary, visible and review tests in one, and returns
-// its path. It may be called from several goroutines.
-func (e *Env) Binary(ctx context.Context, race bool) (string, error) {
-	i := 0
-	if race {
-		i = 1
-	}
-	e.mu.Lock()
-	if e.binaries[i] == nil {
-		e.binaries[i] = sync.OnceValues(func() (string, error) {
-			if e.Shared != nil && e.Candidate.EditsData() {
-				return e.Shared.binary(ctx, e, race)
-			}
-			return e.build(ctx, race, filepath.Join(e.Tmp, binaryName(race)))
-		})
-	}
-	build := e.binaries[i]
-	e.mu.Unlock()
-	return build()
+// Tests says which tests a binary holds.
+type Tests int
+
+const (
+	Visible Tests = iota // the lesson's own: the sooner they fail, the sooner a learner knows
+	All                  // the review tests as well
+)
+
+// binary is one that is made once. A build that was interrupted is made anew.
+type binary struct {
+	mu   sync.Mutex
+	done bool
+	path string
+	err  error
 }
 
-func binaryName(race bool) string {
-	if race {
-		return "race.test"
+// Binary builds a test binary and returns its path. It may be called from
+// several goroutines.
+func (e *Env) Binary(ctx context.Context, tests Tests, race bool) (string, error) {
+	if e.Joint || e.Review == nil {
+		tests = All
 	}
-	return "perf.test"
+	if e.Shared != nil && e.Candidate.EditsData() {
+		return e.Shared.binary(ctx, e, race)
+	}
+	name := map[Tests]string{Visible: "visible", All: "all"}[tests] + "." + profile(race)
+	e.mu.Lock()
+	if e.binaries == nil {
+		e.binaries = map[string]*binary{}
+	}
+	b := e.binaries[name]
+	if b == nil {
+		b = &binary{}
+		e.binaries[name] = b
+	}
+	e.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done {
+		b.path, b.err = e.build(ctx, tests, race, filepath.Join(e.Tmp, name+".test"))
+		b.done = ctx.Err() == nil
+	}
+	return b.path, b.err
+}
+
+func profile(race bool) string {
+	if race {
+		return "race"
+	}
+	return "perf"
 }
 
 // attempts is how often a build is made anew because files came into the
 // lesson's folder meanwhile: more than an editor needs to save.
 const attempts = 5
 
-func (e *Env) build(ctx context.Context, race bool, out string) (string, error) {
+func (e *Env) build(ctx context.Context, tests Tests, race bool, out string) (string, error) {
 	for range attempts {
-		overlay, err := e.writeOverlay()
+		overlay, err := e.writeOverlay(tests)
 		if err != nil {
 			return "", err
 		}
@@ -135,9 +160,9 @@ func (e *Env) build(ctx context.Context, race bool, out string) (string, error) 
 	return "", fmt.Errorf("files came into %s during each of %d builds; let what writes them finish, and run this again", e.Candidate.Lesson.Folder(), attempts)
 }
 
-func (e *Env) writeOverlay() (string, error) {
+func (e *Env) writeOverlay(tests Tests) (string, error) {
 	extra := map[string][]byte{}
-	if e.Review != nil {
+	if e.Review != nil && tests == All {
 		extra[ReviewName] = e.Review
 	}
 	e.mu.Lock()

@@ -40,7 +40,7 @@ func (s *Shared) binary(ctx context.Context, e *Env, race bool) (string, error) 
 	s.mu.Unlock()
 	one.Lock()
 	defer one.Unlock()
-	out := filepath.Join(s.Dir, sum, binaryName(race))
+	out := filepath.Join(s.Dir, sum, profile(race)+".test")
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
@@ -48,7 +48,7 @@ func (s *Shared) binary(ctx context.Context, e *Env, race bool) (string, error) 
 		return "", err
 	}
 	// Beside and renamed: a build that was interrupted leaves nothing to run.
-	made, err := e.build(ctx, race, out+".new")
+	made, err := e.build(ctx, All, race, out+".new")
 	if err != nil {
 		return "", err
 	}

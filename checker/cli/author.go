@@ -36,6 +36,7 @@ func (a *app) verifyCmd() *cobra.Command {
 				return err
 			}
 			defer done()
+			e.Joint = true
 			unlock, err := w.Lock(cmd.Context(), func(who string) { a.warn("%s is grading here; waiting for it to finish", who) })
 			if err != nil {
 				return exit{statusError, err}

@@ -23,7 +23,7 @@ func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 // the busiest thread is asked, where the system can tell which that is.
 func askStacks(pid int) {
 	if !askBusiest(pid) {
-		syscall.Kill(pid, syscall.SIGQUIT)
+		_ = syscall.Kill(pid, syscall.SIGQUIT)
 	}
 }
 
@@ -52,7 +52,7 @@ func sweep(pid int, token, dir string) int {
 		for _, p := range processes() {
 			if p.group == pid || belongs(p.pid, token, dir) {
 				found, left[p.pid] = true, true
-				syscall.Kill(p.pid, syscall.SIGKILL)
+				_ = syscall.Kill(p.pid, syscall.SIGKILL)
 			}
 		}
 		if !found {

@@ -2,6 +2,7 @@ package gotool
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -17,8 +18,9 @@ func reported(stream string) *Report {
 	in := bufio.NewReaderSize(strings.NewReader(strings.ReplaceAll(stream, "^", "\x16")), 4096)
 	for {
 		line, err := in.ReadSlice('\n')
-		r.line(line, err == bufio.ErrBufferFull)
-		if err != nil && err != bufio.ErrBufferFull {
+		full := errors.Is(err, bufio.ErrBufferFull)
+		r.line(line, full)
+		if err != nil && !full {
 			break
 		}
 	}

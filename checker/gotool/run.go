@@ -62,7 +62,7 @@ type Result struct {
 // tests did is in the result.
 func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*Result, error) {
 	token := rand.Text()
-	cmd := exec.Command(binary,
+	cmd := exec.Command(binary, //nolint:noctx // the supervisor ends it, and asks for its stacks first
 		"-test.v=test2json", "-test.paniconexit0", "-test.count=1",
 		fmt.Sprintf("-test.timeout=%s", testTimeout(lim)),
 		"-test.run=^("+strings.Join(tests, "|")+")$")
@@ -97,7 +97,7 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 			line, err := in.ReadSlice('\n')
 			if n := printed.Add(int64(len(line))); n > lim.Output {
 				s.kill(StopOutput)
-				io.Copy(io.Discard, in)
+				_, _ = io.Copy(io.Discard, in)
 				return
 			}
 			res.Report.line(line, errors.Is(err, bufio.ErrBufferFull))
@@ -118,7 +118,7 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	select {
 	case <-read:
 	case <-time.After(waitDelay):
-		r.SetReadDeadline(time.Now()) // somebody still holds the other end
+		_ = r.SetReadDeadline(time.Now()) // somebody still holds the other end
 		r.Close()
 		<-read
 	}
@@ -184,7 +184,7 @@ func (s *supervisor) set(why Stop) bool {
 
 func (s *supervisor) kill(why Stop) {
 	if s.set(why) {
-		killGroup(s.pid)
+		_ = killGroup(s.pid)
 	}
 }
 
@@ -196,7 +196,7 @@ func (s *supervisor) watchTime(ctx context.Context, limit time.Duration) {
 	case <-s.stop:
 		return
 	case <-ctx.Done():
-		killGroup(s.pid)
+		_ = killGroup(s.pid)
 		return
 	case <-timer.C:
 	}
@@ -214,7 +214,7 @@ func (s *supervisor) dump(ctx context.Context, why Stop, wait time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(wait):
 	}
-	killGroup(s.pid)
+	_ = killGroup(s.pid)
 }
 
 func (s *supervisor) watchMemory(ctx context.Context, limit int64) {

@@ -107,6 +107,8 @@ func buildEnv(env map[string]string) []string {
 	list := []string{
 		"GOENV=off", "GOWORK=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly", "GO111MODULE=on",
 		"GOEXPERIMENT=", "GODEBUG=", "GOTELEMETRY=off",
+		// The compiler and the linker end before a collection would pay.
+		"GOGC=off", "GOMEMLIMIT=512MiB",
 	}
 	for _, k := range kept {
 		// Tests run here, whatever the learner builds for: HOST is dropped.

@@ -261,7 +261,7 @@ func (w *workshop) operate(t *testing.T, folder string, op []string) {
 		mode, err := strconv.ParseUint(op[2], 8, 32)
 		require.NoError(t, err)
 		require.NoError(t, os.Chmod(p, fs.FileMode(mode)))
-		t.Cleanup(func() { os.Chmod(p, 0o755) })
+		t.Cleanup(func() { _ = os.Chmod(p, 0o755) })
 	case "crlf":
 		put([]byte(strings.ReplaceAll(string(content()), "\n", "\r\n")))
 	case "bom":

@@ -30,6 +30,7 @@ type Engine struct {
 	Tool  *gotool.Toolchain
 	Kinds check.Kinds
 	Base  map[string][]byte // what a build reads besides the lesson, pristine
+	Joint bool              // build the visible and the review tests as one: for many mends, not for one learner
 
 	opened   atomic.Int64
 	binaries check.Shared
@@ -57,7 +58,7 @@ type Grading struct {
 func (e *Engine) Open(c *candidate.Candidate, review []byte) *Grading {
 	tmp := filepath.Join(e.Tmp, fmt.Sprintf("%s-%d", c.Lesson.Slug, e.opened.Add(1)))
 	return &Grading{engine: e, cand: c, env: &check.Env{
-		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: review, Tool: e.Tool, Shared: e.shared(),
+		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: review, Tool: e.Tool, Shared: e.shared(), Joint: e.Joint,
 	}}
 }
 
@@ -68,9 +69,9 @@ func (g *Grading) Close() error {
 		return err
 	}
 	// A folder that a killed test had closed to itself.
-	filepath.WalkDir(g.env.Tmp, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(g.env.Tmp, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			os.Chmod(p, 0o700)
+			_ = os.Chmod(p, 0o700)
 		}
 		return nil
 	})

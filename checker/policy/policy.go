@@ -5,6 +5,7 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -109,7 +110,7 @@ func (r *reader) file(src []byte, want string) {
 		return
 	}
 	f, err := parser.ParseFile(r.fset, r.name, src, parser.ParseComments)
-	if list, ok := err.(scanner.ErrorList); ok {
+	if list, ok := errors.AsType[scanner.ErrorList](err); ok {
 		for _, e := range list[:min(len(list), 3)] {
 			r.report("build.compile", verdict.StageBuild, e.Pos.Line, "%s does not compile: line %d: %s", r.name, e.Pos.Line, e.Msg)
 		}

@@ -88,6 +88,9 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 		profiles, skip = []string{perf}, env.Tool.NoRace
 	}
 	g := grading{env: env, profiles: profiles, limits: lim}
+	ctx, cancel := context.WithCancel(ctx)
+	defer g.ahead.Wait()
+	defer cancel()
 
 	env.Step("building and running %d tests", len(visible))
 	res, err := g.stage(ctx, verdict.StageVisible, visible)
@@ -112,6 +115,7 @@ type grading struct {
 	env      *check.Env
 	profiles []string
 	limits   gotool.Limits
+	ahead    sync.WaitGroup // builds of what may be needed next
 }
 
 // stage runs the named tests in every profile at once and joins what they say.
@@ -126,7 +130,11 @@ func (g *grading) stage(ctx context.Context, stage verdict.Stage, tests []string
 	for i, p := range g.profiles {
 		wg.Go(func() {
 			o := &outcomes[i]
-			binary, err := g.env.Binary(ctx, p == race)
+			holds := check.Visible
+			if stage == verdict.StageReview {
+				holds = check.All
+			}
+			binary, err := g.env.Binary(ctx, holds, p == race)
 			if e, ok := errors.AsType[*gotool.BuildError](err); ok {
 				o.build = e
 				return
@@ -134,6 +142,10 @@ func (g *grading) stage(ctx context.Context, stage verdict.Stage, tests []string
 			if err != nil {
 				o.err = err
 				return
+			}
+			if stage == verdict.StageVisible && g.env.Review != nil {
+				// While the visible tests run the review's binary is built.
+				g.ahead.Go(func() { g.env.Binary(ctx, check.All, p == race) })
 			}
 			o.run, o.err = g.run(ctx, binary, tests)
 		})
