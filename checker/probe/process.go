@@ -146,7 +146,9 @@ func (p *Process) Wait(ctx context.Context) (status int, err error) {
 	select {
 	case <-p.ended:
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		if p.Running() {
+			return 0, context.Cause(ctx)
+		}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](p.err); ok {
 		return exit.ExitCode(), nil

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +35,7 @@ func TestMain(m *testing.M) {
 //	POOL           "held": Shutdown waits at the gate; "slow": until its context ends
 //	LEAKS=1        count the goroutines that are left
 //	LINGER=1       live on after Run, until the gate says so
+//	HEARS=1        the program listens for SIGTERM itself, and says so
 func dispatchd() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -68,6 +71,16 @@ func dispatchd() int {
 		go func() {
 			hold(context.Background(), "cancel")
 			cancel()
+		}()
+	}
+
+	if os.Getenv("HEARS") != "" {
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, syscall.SIGTERM)
+		go func() {
+			for sig := range heard {
+				fmt.Println("heard", sig)
+			}
 		}()
 	}
 

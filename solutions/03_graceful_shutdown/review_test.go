@@ -125,6 +125,21 @@ func TestReview_ContextEnds(t *testing.T) {
 	}
 }
 
+func TestReview_SignalsOfTheCaller(t *testing.T) {
+	t.Parallel()
+	g := newGate(t)
+	d := start(t, g, "DRAIN=0s", "BUDGET=20s", "CANCEL=1", "LINGER=1", "HEARS=1")
+	g.wait(t, "cancel").release()
+	returned(t, d, "shutdown.late")
+	g.wait(t, "end")
+	d.Signal(syscall.SIGTERM)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := d.Line(ctx, "heard "); err != nil {
+		probe.Errorf(t, "signal.kept", "The program listened for SIGTERM before it called Run, and after Run it hears it no more (%v): Run may take back its own handlers only.", err)
+	}
+}
+
 // inFlight holds an order over the close of the listener and lets it go.
 func inFlight(t *testing.T, d *daemon, order <-chan reply, held *visit) {
 	t.Helper()
