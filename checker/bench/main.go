@@ -27,12 +27,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	b := bench{ctx: ctx}
 	flag.IntVar(&b.rounds, "rounds", 7, "timed rounds of each command; medians are shown")
 	flag.StringVar(&b.checker, "checker", "bin/checker", "the checker to measure")
 	flag.Parse()
-	if err := b.run(flag.Args()); err != nil {
+	err := b.run(flag.Args())
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -129,7 +130,7 @@ func (b *bench) edit(l *lesson.Lesson, state string) error {
 		return err
 	}
 	defer w.stop()
-	if _, err := w.verdict(); err != nil {
+	if err := w.verdict(); err != nil {
 		return err
 	}
 	var watch, bare, quiet, ratio, ratioQuiet []float64
@@ -138,8 +139,7 @@ func (b *bench) edit(l *lesson.Lesson, state string) error {
 			if err := b.change(b.watched, l, files); err != nil {
 				return err
 			}
-			_, err := w.verdict()
-			return err
+			return w.verdict()
 		})
 		if err != nil {
 			return err

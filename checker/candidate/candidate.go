@@ -48,7 +48,7 @@ func Read(root string, l *lesson.Lesson) (*Candidate, error) {
 	info, err := os.Lstat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		c.problem("candidate.missing", "", "the folder %s is gone; `checker reset %02d` puts it back", l.Folder(), l.Number)
+		c.problem("candidate.missing", "", "the folder %s is gone; `bin/checker reset %02d` puts it back", l.Folder(), l.Number)
 		return c, nil
 	case err != nil:
 		return nil, err
@@ -88,7 +88,7 @@ func Read(root string, l *lesson.Lesson) (*Candidate, error) {
 		if !l.Editable(name) {
 			c.warn("%s/%s is gone; the lesson's own copy is used", l.Folder(), name)
 		} else if slices.Contains(l.Edit, name) {
-			c.problem("candidate.missing", name, "%s is gone; `checker reset %02d` puts it back", name, l.Number)
+			c.problem("candidate.missing", name, "%s is gone; `bin/checker reset %02d` puts it back", name, l.Number)
 		}
 	}
 	return c, nil

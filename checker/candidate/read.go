@@ -60,14 +60,14 @@ func (c *Candidate) add(p, name string, d fs.DirEntry) {
 		case errors.Is(err, fs.ErrPermission):
 			c.problem("candidate.unreadable", name, "%s cannot be read: permission denied; give yourself the right to (chmod u+r %s/%s)", name, l.Folder(), name)
 		case err != nil:
-			c.problem("candidate.unreadable", name, "%s cannot be read: %v; save it again, or `checker reset %02d` puts the lesson's file back", name, cause(err), l.Number)
+			c.problem("candidate.unreadable", name, "%s cannot be read: %v; save it again, or `bin/checker reset %02d` puts the lesson's file back", name, cause(err), l.Number)
 		default:
 			c.Files[name] = b
 		}
 	case known:
 		b, err := read(p)
 		if err != nil || !d.Type().IsRegular() || !bytes.Equal(plain(b), plain(pristine)) {
-			c.warn("%s/%s was changed; the change is without effect (`checker reset %02d` puts the file back)", l.Folder(), name, l.Number)
+			c.warn("%s/%s was changed; the change is without effect (`bin/checker reset %02d` puts the file back)", l.Folder(), name, l.Number)
 		}
 	case d.Type()&fs.ModeSymlink != 0 && c.inFolder(name):
 		c.problem("policy.symlink", name, "%s is a symbolic link, not a plain folder; put the folder itself there", name)

@@ -195,11 +195,11 @@ func Reason(err error) (code, message string) {
 	case isBuild && (has("dial tcp") || has("no such host") || has("module lookup disabled") || has("missing go.sum entry") || has("i/o timeout")):
 		return "grader.modules", "a Go module that the lessons need is not on this machine and could not be fetched; run `go mod download` once with a network: " + lastLine(text)
 	case isBuild && has("requires go >="):
-		return "grader.toolchain", "this Go is too old for the workshop; `checker doctor` says what to install: " + lastLine(text)
+		return "grader.toolchain", "this Go is too old for the workshop; `bin/checker doctor` says what to install: " + lastLine(text)
 	case isBuild && has("permission denied"):
-		return "grader.permission", "the build may not write where it must; `checker doctor` says where: " + lastLine(text)
+		return "grader.permission", "the build may not write where it must; `bin/checker doctor` says where: " + lastLine(text)
 	case isBuild:
-		return "grader.build", "the build failed for a reason that is not in your files; run `checker doctor`, and report this if it finds nothing: " + strings.TrimSpace(text)
+		return "grader.build", "the build failed for a reason that is not in your files; run `bin/checker doctor`, and report this if it finds nothing: " + strings.TrimSpace(text)
 	case errors.Is(err, syscall.EACCES):
 		return "grader.permission", fmt.Sprintf("%v; the folder for temporary files (%s) must allow programs to run: set TMPDIR to one that does", err, os.TempDir())
 	default:

@@ -183,7 +183,7 @@ func Find(all []*Lesson, arg string) (*Lesson, error) {
 				return l, nil
 			}
 		}
-		return nil, fmt.Errorf("no lesson %s; `checker list` shows them", arg)
+		return nil, fmt.Errorf("no lesson %s; `bin/checker list` shows them", arg)
 	}
 	var near []string
 	for _, l := range all {
@@ -197,7 +197,7 @@ func Find(all []*Lesson, arg string) (*Lesson, error) {
 	if len(near) > 0 {
 		return nil, fmt.Errorf("no lesson %q; did you mean %s?", arg, strings.Join(near, " or "))
 	}
-	return nil, fmt.Errorf("no lesson %q; `checker list` shows them", arg)
+	return nil, fmt.Errorf("no lesson %q; `bin/checker list` shows them", arg)
 }
 
 // ReadTree reads every regular file below dir, by slash path within it.

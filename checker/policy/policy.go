@@ -106,7 +106,7 @@ func (r *reader) policy(code string, at token.Pos, format string, args ...any) {
 
 func (r *reader) file(src []byte, want string) {
 	if len(bytes.TrimSpace(src)) == 0 {
-		r.report("build.compile", verdict.StageBuild, 0, "%s is empty; `checker reset %02d` puts the lesson's file back", r.name, r.lesson.Number)
+		r.report("build.compile", verdict.StageBuild, 0, "%s is empty; `bin/checker reset %02d` puts the lesson's file back", r.name, r.lesson.Number)
 		return
 	}
 	f, err := parser.ParseFile(r.fset, r.name, src, parser.ParseComments)

@@ -27,7 +27,6 @@ func Retained(t testing.TB, build func() any) uint64 {
 		v := build()
 		after := heapInUse()
 		runtime.KeepAlive(v)
-		v = nil
 		if after < before {
 			after = before
 		}

@@ -72,7 +72,7 @@ func Start(t testing.TB, name string, env ...string) *Process {
 			p.grew = make(chan struct{})
 			p.mu.Unlock()
 		}
-		io.Copy(io.Discard, r)
+		_, _ = io.Copy(io.Discard, r)
 	}()
 	go func() {
 		p.err = p.cmd.Wait()

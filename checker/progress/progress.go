@@ -74,7 +74,7 @@ func (s *Store) unwritable(err error) {
 	s.Problem = fmt.Sprintf("progress is not kept: %v; make %s writable, or clone the workshop into a folder of your own", err, filepath.Dir(s.path))
 	s.mem = &file{Format: format, Lessons: map[string]Entry{}}
 	if b, err := os.ReadFile(s.path); err == nil {
-		json.Unmarshal(b, s.mem)
+		_ = json.Unmarshal(b, s.mem) // what can be read is better than nothing
 	}
 }
 

@@ -55,6 +55,13 @@ func TestVerdict_NeverBlamesTheLearnerForTheGrader(t *testing.T) {
 	require.Contains(t, ansi.Strip(Verdict(pool, v)), "your code is not judged")
 }
 
+func TestVerdict_KeepsACommandWhole(t *testing.T) {
+	for n := range 40 {
+		v := verdict.Verdict{Outcome: verdict.Fail, Findings: []verdict.Finding{{Code: "x.y", Message: strings.Repeat("a ", 20+n) + "`bin/checker reset 01` puts it back"}}}
+		require.Contains(t, ansi.Strip(Verdict(pool, v)), "`bin/checker reset 01`")
+	}
+}
+
 func TestEvidence_HoldsByItsBound(t *testing.T) {
 	for _, c := range []struct {
 		bound string

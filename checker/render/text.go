@@ -418,7 +418,15 @@ func pad(s string, w int, left bool) string {
 	return s + fill
 }
 
-func wrap(s string, w int) string { return lipgloss.Wrap(s, w, " ") }
+var command = regexp.MustCompile("`[^`]+`")
+
+// wrap breaks lines between words, and never within a command: it must come
+// whole to whoever copies it.
+func wrap(s string, w int) string {
+	const hard = "\u00a0"
+	s = command.ReplaceAllStringFunc(s, func(c string) string { return strings.ReplaceAll(c, " ", hard) })
+	return strings.ReplaceAll(lipgloss.Wrap(s, w, " "), hard, " ")
+}
 
 func indent(s, by string) string { return by + strings.ReplaceAll(s, "\n", "\n"+by) }
 

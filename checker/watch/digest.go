@@ -17,7 +17,7 @@ const readMost = 1 << 20
 // some file systems keep times to two seconds, and a mend may keep the size.
 func digest(dir string) string {
 	h := sha256.New()
-	filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || dropping(d.Name()) {
 			return nil
 		}
@@ -33,7 +33,7 @@ func digest(dir string) string {
 		if info, err := f.Stat(); err == nil && info.Size() > readMost {
 			fmt.Fprintf(h, "%d %d\n", info.Size(), info.ModTime().UnixNano())
 		}
-		io.Copy(h, io.LimitReader(f, readMost))
+		_, _ = io.Copy(h, io.LimitReader(f, readMost))
 		return nil
 	})
 	return string(h.Sum(nil))

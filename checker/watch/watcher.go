@@ -215,7 +215,7 @@ func (w *Watcher) concerns(ev fsnotify.Event) bool {
 		return false
 	}
 	if w.notify != nil && (ev.Name == w.dir || ev.Has(fsnotify.Create) && isDir(ev.Name)) {
-		w.watchAll()
+		_ = w.watchAll() // the slow look finds what is not heard of
 	}
 	return true
 }

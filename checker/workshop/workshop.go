@@ -103,6 +103,6 @@ func (w *Workshop) Lock(ctx context.Context, waiting func(who string)) (unlock f
 			return nil, fmt.Errorf("%w: %s; end it, or wait for it, and run this again", ErrBusy, who)
 		}
 	}
-	os.WriteFile(p, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
+	_ = os.WriteFile(p, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644) // tells the other who waits
 	return func() { l.Unlock() }, nil
 }

@@ -145,7 +145,7 @@ func (g *grading) stage(ctx context.Context, stage verdict.Stage, tests []string
 			}
 			if stage == verdict.StageVisible && g.env.Review != nil {
 				// While the visible tests run the review's binary is built.
-				g.ahead.Go(func() { g.env.Binary(ctx, check.All, p == race) })
+				g.ahead.Go(func() { _, _ = g.env.Binary(ctx, check.All, p == race) }) // asked again when it is needed
 			}
 			o.run, o.err = g.run(ctx, binary, tests)
 		})

@@ -129,7 +129,7 @@ func decode(name string, d document) ([]*Object, []Problem) {
 		return nil, problems
 	}
 	var node yaml.Node
-	yaml.Unmarshal(d.text, &node) // for line numbers only; it was read above
+	_ = yaml.Unmarshal(d.text, &node) // for line numbers only; it was read above
 	objects, more := decodeJSON(name, d.line, asJSON, &node)
 	return objects, append(problems, more...)
 }
