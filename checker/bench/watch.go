@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"pitstop/checker/lesson"
@@ -22,7 +23,7 @@ type watch struct {
 func startWatch(ctx context.Context, checker, root string, l *lesson.Lesson) (*watch, error) {
 	w := &watch{
 		cmd:   exec.CommandContext(ctx, checker, "watch", l.Slug),
-		ended: regexp.MustCompile(`^` + regexp.QuoteMeta(l.Slug) + `: (pass|fail|error|skip)\b`),
+		ended: regexp.MustCompile(`^` + regexp.QuoteMeta(l.Slug) + `: (error|skip)\b`),
 	}
 	w.cmd.Dir = root
 	out, err := w.cmd.StdoutPipe()
@@ -33,13 +34,14 @@ func startWatch(ctx context.Context, checker, root string, l *lesson.Lesson) (*w
 	return w, w.cmd.Start()
 }
 
-// verdict waits for the next one.
+// verdict waits for the next one, to its last line.
 func (w *watch) verdict() error {
 	for w.lines.Scan() {
-		if m := w.ended.FindStringSubmatch(w.lines.Text()); m != nil {
-			if m[1] == "error" || m[1] == "skip" {
-				return fmt.Errorf("the checker could not grade: %s", w.lines.Text())
-			}
+		line := w.lines.Text()
+		if m := w.ended.FindStringSubmatch(line); m != nil {
+			return fmt.Errorf("the checker could not grade: %s", line)
+		}
+		if strings.HasPrefix(line, "next: ") {
 			return nil
 		}
 	}

@@ -74,6 +74,7 @@ type Env struct {
 	Review    []byte            // the review tests; nil where there are none
 	Tool      *gotool.Toolchain
 	Joint     bool                             // one binary for all tests: less to build, but the visible ones end later
+	Beside    bool                             // run the review tests beside the visible ones: they will most likely be asked for
 	Shared    *Shared                          // test binaries that candidates have in common; may be nil
 	Step      func(format string, args ...any) // says what is being done
 

@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	parallel   = 8                      // tests that say they may run side by side mostly wait for signals and clocks
 	waitDelay  = 2 * time.Second        // for pipes to drain after a process has ended
 	dumpDelay  = 2 * time.Second        // for a stuck process to print its stacks
 	growDelay  = 500 * time.Millisecond // the same, for one that grows meanwhile if it is deaf
@@ -65,6 +66,7 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	cmd := exec.Command(binary, //nolint:noctx // the supervisor ends it, and asks for its stacks first
 		"-test.v=test2json", "-test.paniconexit0", "-test.count=1",
 		fmt.Sprintf("-test.timeout=%s", testTimeout(lim)),
+		fmt.Sprintf("-test.parallel=%d", parallel),
 		"-test.run=^("+strings.Join(tests, "|")+")$")
 	cmd.Dir = dir
 	cmd.Env = runEnv(dir, token)

@@ -20,6 +20,9 @@ func (e *Engine) Learner(ctx context.Context, w *workshop.Workshop, c *candidate
 	g := e.Open(c, review)
 	defer g.Close()
 	entry := w.Progress.All()[l.Slug]
+	if entry.Visible {
+		g.env.Joint, g.env.Beside = true, true
+	}
 	return g.Run(ctx, func(ev verdict.Event) {
 		if ev.Verdict != nil && ctx.Err() == nil {
 			if !c.Untouched() {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,10 @@ type Entry struct {
 	Sum     string             `json:"sum,omitempty"` // of the content that was graded last
 	Outcome verdict.Outcome    `json:"outcome,omitempty"`
 	At      time.Time          `json:"at,omitzero"`
-	Passed  []string           `json:"passed,omitempty"` // sums that have passed, newest last
-	Hints   int                `json:"hints,omitempty"`  // the highest hint that was shown
-	Before  map[string]float64 `json:"before,omitempty"` // figures of the unsolved lesson on this machine
+	Visible bool               `json:"visible,omitempty"` // the visible tests passed then
+	Passed  []string           `json:"passed,omitempty"`  // sums that have passed, newest last
+	Hints   int                `json:"hints,omitempty"`   // the highest hint that was shown
+	Before  map[string]float64 `json:"before,omitempty"`  // figures of the unsolved lesson on this machine
 }
 
 // passedKept bounds the list of passed contents of one lesson.
@@ -157,6 +159,7 @@ func (s *Store) Record(slug, sum string, untouched bool, v verdict.Verdict) erro
 	}
 	return s.Update(slug, func(e *Entry) {
 		e.Sum, e.Outcome, e.At = sum, v.Outcome, time.Now().UTC().Truncate(time.Second)
+		e.Visible = v.Outcome != verdict.Fail || slices.ContainsFunc(v.Findings, func(f verdict.Finding) bool { return f.Stage == verdict.StageReview })
 		if v.Outcome == verdict.Pass && !e.HasPassed(sum) {
 			e.Passed = append(e.Passed, sum)
 			e.Passed = e.Passed[max(0, len(e.Passed)-passedKept):]

@@ -92,22 +92,34 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 	defer g.ahead.Wait()
 	defer cancel()
 
+	var review []string
+	if env.Review != nil {
+		if review, err = testNames(map[string][]byte{check.ReviewName: env.Review}); err != nil {
+			return check.Result{}, err
+		}
+	}
+	ask := func() (check.Result, error) { return g.stage(ctx, verdict.StageReview, review) }
+	if env.Beside && len(review) > 0 {
+		early := make(chan struct{})
+		var more check.Result
+		var moreErr error
+		g.ahead.Go(func() {
+			defer close(early)
+			more, moreErr = g.stage(ctx, verdict.StageReview, review)
+		})
+		ask = func() (check.Result, error) { <-early; return more, moreErr }
+	}
+
 	env.Step("building and running %d tests", len(visible))
 	res, err := g.stage(ctx, verdict.StageVisible, visible)
-	if err != nil || len(res.Findings) > 0 || env.Review == nil {
-		res.Skip = skip
-		return res, err
-	}
-	review, err := testNames(map[string][]byte{check.ReviewName: env.Review})
-	if err != nil || len(review) == 0 {
-		res.Skip = skip
+	res.Skip = skip
+	if err != nil || len(res.Findings) > 0 || len(review) == 0 {
 		return res, err
 	}
 	env.Step("the visible tests pass; running %d review tests", len(review))
-	more, err := g.stage(ctx, verdict.StageReview, review)
+	more, err := ask()
 	res.Findings = append(res.Findings, more.Findings...)
 	res.Evidence = append(res.Evidence, more.Evidence...)
-	res.Skip = skip
 	return res, err
 }
 
@@ -143,7 +155,7 @@ func (g *grading) stage(ctx context.Context, stage verdict.Stage, tests []string
 				o.err = err
 				return
 			}
-			if stage == verdict.StageVisible && g.env.Review != nil {
+			if stage == verdict.StageVisible && g.env.Review != nil && !g.env.Beside {
 				// While the visible tests run the review's binary is built.
 				g.ahead.Go(func() { _, _ = g.env.Binary(ctx, check.All, p == race) }) // asked again when it is needed
 			}
