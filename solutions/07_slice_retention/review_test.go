@@ -247,7 +247,7 @@ func TestLabel_LetsGoOfAPictureBehindIt(t *testing.T) {
 	probe.NeedsPlainHeap(t)
 	usable(t)
 	for _, k := range keepers {
-		t.Run(k.name, func(t *testing.T) { letsGo(t, k, documents/2, labelFirst) })
+		t.Run(k.name, func(t *testing.T) { letsGo(t, k, documents/4, labelFirst) })
 	}
 }
 
