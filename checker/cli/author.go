@@ -69,7 +69,7 @@ func (a *app) verifyCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&runs, "runs", 1, "grade every mend `N` times and report those whose verdict varies")
-	cmd.Flags().IntVar(&jobs, "jobs", runtime.NumCPU(), "grade up to `N` mends at once")
+	cmd.Flags().IntVar(&jobs, "jobs", 2*runtime.NumCPU(), "grade up to `N` mends at once; wrong ones mostly wait")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	return cmd
 }
