@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"solve":  solve,
-			"status": status3,
+			"status": exitStatus,
 		},
 		Deadline: time.Now().Add(4 * time.Minute),
 	})
@@ -80,8 +81,8 @@ func solve(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// status N COMMAND… runs a command that must end with exit status N.
-func status3(ts *testscript.TestScript, neg bool, args []string) {
+// exitStatus is the command status: status N COMMAND… runs a command that must end with exit status N.
+func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	want := args[0]
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
@@ -98,4 +99,13 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// goEnv asks the go command, because scripts run with another HOME.
+func goEnv(t *testing.T, key string) string {
+	out, err := exec.Command("go", "env", key).Output()
+	if err != nil {
+		t.Fatalf("go env %s: %v", key, err)
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -97,5 +98,8 @@ func tryTemp() error {
 	if err := os.WriteFile(p, append([]byte("#!/bin/sh\nexit 0\n"), make([]byte, 8<<20)...), 0o700); err != nil {
 		return err
 	}
-	return runnable(p)
+	if err := exec.Command(p).Run(); err != nil {
+		return fmt.Errorf("a program in it cannot be run: %w", err)
+	}
+	return nil
 }
