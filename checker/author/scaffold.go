@@ -53,6 +53,12 @@ func New(root, name string) (slug string, written []string, err error) {
 		return "", nil, fmt.Errorf("%w: number %s is taken by %s", ErrSlug, number, other)
 	}
 	slug = number + "_" + m[2]
+	defer func() {
+		if err != nil { // half a lesson would stand in the way of every build
+			_ = os.RemoveAll(filepath.Join(root, "lessons", slug))
+			_ = os.RemoveAll(filepath.Join(root, "solutions", slug))
+		}
+	}()
 	data := map[string]string{"Slug": slug, "Number": number, "Package": strings.ReplaceAll(m[2], "_", "")}
 	err = fs.WalkDir(scaffold, "scaffold", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

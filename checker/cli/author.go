@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pitstop/checker/author"
+	"pitstop/checker/progress"
 	"pitstop/checker/workshop"
 )
 
@@ -104,7 +105,7 @@ func (a *app) newCmd() *cobra.Command {
 				return usage("%v", err)
 			}
 			if err != nil {
-				return exit{statusError, err}
+				return exit{statusError, fmt.Errorf("new %s: %w%s", args[0], err, progress.Advice(err))}
 			}
 			for _, f := range files {
 				fmt.Fprintln(a.out, "wrote", f)

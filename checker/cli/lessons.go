@@ -249,7 +249,7 @@ func (a *app) resetCmd() *cobra.Command {
 			for _, l := range list {
 				backup, err := w.Reset(l)
 				if err != nil {
-					return exit{statusError, fmt.Errorf("reset %s: %w", l.Slug, err)}
+					return exit{statusError, fmt.Errorf("reset %s: %w%s", l.Slug, err, progress.Advice(err))}
 				}
 				if backup == "" {
 					fmt.Fprintf(a.out, "%s: is as it was shipped\n", l.Slug)

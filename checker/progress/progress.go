@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -122,7 +123,7 @@ func (s *Store) Update(slug string, change func(*Entry)) error {
 		return err
 	}
 	if err := renameio.WriteFile(s.path, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write progress: %w", err)
+		return fmt.Errorf("progress is not kept: %w%s", err, Advice(err))
 	}
 	return nil
 }
@@ -189,5 +190,18 @@ func (e Entry) Annotate(v *verdict.Verdict) {
 		if before, ok := e.Before[ev.Name]; ok {
 			v.Evidence[i].Before = &before
 		}
+	}
+}
+
+// Advice is the next step after a file could not be written, as the end of a
+// sentence; empty where there is nothing to say.
+func Advice(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "; free some space on that disk and run this again"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return "; make that folder writable, or clone the workshop into one of your own"
+	default:
+		return ""
 	}
 }
