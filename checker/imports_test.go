@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	_ "golang.org/x/sync/errgroup" // lessons allow it to mends, so go.mod must hold it
 )
 
 // floors says who may import whom: a package imports only packages of a lower

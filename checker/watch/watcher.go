@@ -152,7 +152,7 @@ func (w *Watcher) run(ctx context.Context) {
 				w.heard = true
 				touch()
 			}
-		case <-w.errs: // too many events at once: some are lost
+		case <-w.errs: //nolint:errcheck // too many events at once: some are lost
 			w.heard = true
 			touch()
 		case <-look.C:

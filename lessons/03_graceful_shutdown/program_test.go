@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"pitstop/checker/probe"
 	lifecycle "pitstop/lessons/03_graceful_shutdown"
 )
@@ -108,7 +110,7 @@ func demo() int {
 		fmt.Println(err)
 		return 98
 	}
-	mux := http.NewServeMux()
+	mux := chi.NewRouter()
 	mux.HandleFunc("POST /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println("order", r.PathValue("id"), "began")
 		time.Sleep(5 * time.Second)
@@ -131,7 +133,7 @@ func demo() int {
 const readyBody = "depots in reach"
 
 func routes(pool *tasks) http.Handler {
-	mux := http.NewServeMux()
+	mux := chi.NewRouter()
 	mux.HandleFunc("GET "+lifecycle.ReadyPath, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, readyBody) })
 	mux.HandleFunc("POST /quick/{id}", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "accepted") })
 	// A held order waits at the gate, whatever becomes of its context.

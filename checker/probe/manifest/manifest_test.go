@@ -126,7 +126,7 @@ func TestLoad_FetchesNothing(t *testing.T) {
 func TestParseMemoryLimit_AsTheRuntime(t *testing.T) {
 	for text, want := range map[string]int64{
 		"1": 1, "12B": 12, "1KiB": 1 << 10, "160MiB": 160 << 20, "2GiB": 2 << 30, "1TiB": 1 << 40, "off": math.MaxInt64,
-		"": -1, "160Mi": -1, "160MB": -1, "1e3": -1, "-1": -1, "1.5GiB": -1, " 1": -1, "MiB": -1, "99999999999999999999": -1, "9999999999TiB": -1, "Off": -1,
+		"": -1, "160Mi": -1, "160MB": -1, "1e3": -1, "-1": -1, "1.5GiB": -1, "\t1": -1, "MiB": -1, "99999999999999999999": -1, "9999999999TiB": -1, "Off": -1,
 	} {
 		got, ok := manifest.ParseMemoryLimit(text)
 		require.Equal(t, want >= 0, ok, text)
