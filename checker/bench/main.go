@@ -112,18 +112,9 @@ func (b *bench) run(args []string) error {
 
 // edit measures one lesson in one state.
 func (b *bench) edit(l *lesson.Lesson, state string) error {
-	files := l.Unsolve()
-	if state == "reference" {
-		s, err := lesson.LoadSolution(solutions.Tree(), l)
-		if err != nil {
-			return err
-		}
-		files = s.Reference
-	}
-	for _, dir := range []string{b.watched, b.bare} {
-		if err := lay(filepath.Join(dir, filepath.FromSlash(l.Folder())), l, files); err != nil {
-			return err
-		}
+	files, err := b.set(l, state)
+	if err != nil {
+		return err
 	}
 	w, err := startWatch(b.ctx, b.checker, b.watched, l)
 	if err != nil {
@@ -245,18 +236,8 @@ func (b *bench) steps(l *lesson.Lesson) error {
 func (b *bench) all(lessons []*lesson.Lesson) error {
 	for _, state := range []string{"unsolved", "reference"} {
 		for _, l := range lessons {
-			files := l.Unsolve()
-			if state == "reference" {
-				s, err := lesson.LoadSolution(solutions.Tree(), l)
-				if err != nil {
-					return err
-				}
-				files = s.Reference
-			}
-			for _, dir := range []string{b.watched, b.bare} {
-				if err := lay(filepath.Join(dir, filepath.FromSlash(l.Folder())), l, files); err != nil {
-					return err
-				}
+			if _, err := b.set(l, state); err != nil {
+				return err
 			}
 		}
 		args := []string{"check"}
@@ -295,6 +276,25 @@ func (b *bench) all(lessons []*lesson.Lesson) error {
 		fmt.Printf("  %-24s %-9s %7.2f %7.2f %7.2f   %6.2f %6.2f\n", fmt.Sprintf("%d lessons", len(lessons)), state, median(check), median(bare), median(quiet), median(ratio), median(ratioQuiet))
 	}
 	return nil
+}
+
+// set puts a lesson into a state, unsolved or reference, in both copies, and
+// returns its editable files.
+func (b *bench) set(l *lesson.Lesson, state string) (map[string][]byte, error) {
+	files := l.Unsolve()
+	if state == "reference" {
+		s, err := lesson.LoadSolution(solutions.Tree(), l)
+		if err != nil {
+			return nil, err
+		}
+		files = s.Reference
+	}
+	for _, dir := range []string{b.watched, b.bare} {
+		if err := lay(filepath.Join(dir, filepath.FromSlash(l.Folder())), l, files); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // lay makes a lesson's folder hold files as its editable ones, and no others.

@@ -38,9 +38,9 @@ func (a *app) verifyCmd() *cobra.Command {
 			}
 			defer done()
 			e.Joint = true
-			unlock, err := w.Lock(cmd.Context(), func(who string) { a.warn("%s is grading here; waiting for it to finish", who) })
+			unlock, err := a.lock(cmd.Context(), w)
 			if err != nil {
-				return exit{statusError, err}
+				return err
 			}
 			defer unlock()
 			line := newLine(a.err, a.terminal)

@@ -59,13 +59,13 @@ func (a *app) check(ctx context.Context, args []string, f checkFlags) error {
 		return err
 	}
 	defer done()
-	unlock, err := w.Lock(ctx, func(who string) { a.warn("%s is grading here; waiting for it to finish", who) })
+	unlock, err := a.lock(ctx, w)
 	if err != nil {
-		return exit{statusError, err}
+		return err
 	}
 	defer unlock()
 
-	p := &printer{app: a, json: f.json, brief: len(lessons) > 1, all: len(lessons), line: newLine(a.err, a.terminal && !f.json)}
+	p := &printer{app: a, json: f.json, all: len(lessons), line: newLine(a.err, a.terminal && !f.json)}
 	verdicts := gradeAll(ctx, w, e, lessons, f.jobs, p.event)
 	p.line.clear()
 	if ctx.Err() != nil {
@@ -140,12 +140,11 @@ func gradeOne(ctx context.Context, w *workshop.Workshop, e *grade.Engine, l *les
 // printer shows events: as they are with --json, else a progress line and a
 // screenful for each verdict.
 type printer struct {
-	app   *app
-	json  bool
-	brief bool
-	all   int
-	done  int
-	line  *line
+	app  *app
+	json bool
+	all  int
+	done int
+	line *line
 }
 
 func (p *printer) event(l *lesson.Lesson, ev verdict.Event) {

@@ -259,6 +259,25 @@ func (a *app) one(w *workshop.Workshop, args []string) (*lesson.Lesson, error) {
 	return w.Pristine.Lessons[0], nil
 }
 
+// openOne opens the workshop for a command that is about one lesson.
+func (a *app) openOne(args []string) (*workshop.Workshop, *lesson.Lesson, error) {
+	w, err := a.open(false)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := a.one(w, args)
+	return w, l, err
+}
+
+// lock makes this the only checker at work here, and says if it has to wait.
+func (a *app) lock(ctx context.Context, w *workshop.Workshop) (unlock func(), err error) {
+	unlock, err = w.Lock(ctx, func(who string) { a.warn("%s is grading here; waiting for it to finish", who) })
+	if err != nil {
+		return nil, exit{statusError, err}
+	}
+	return unlock, nil
+}
+
 // stateOf says where the learner stands: pass, fail, changed (since it was
 // graded), or new.
 func stateOf(w *workshop.Workshop, l *lesson.Lesson) (string, progress.Entry) {

@@ -99,11 +99,7 @@ func (a *app) hintCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "hint LESSON", Short: "Show the next hint: where to look, what is wrong, how to mend it", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := a.open(false)
-			if err != nil {
-				return err
-			}
-			l, err := a.one(w, args)
+			w, l, err := a.openOne(args)
 			if err != nil {
 				return err
 			}
@@ -142,11 +138,7 @@ func (a *app) diffCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff LESSON", Short: "Show your mend beside the reference, once it passes", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := a.open(false)
-			if err != nil {
-				return err
-			}
-			l, err := a.one(w, args)
+			w, l, err := a.openOne(args)
 			if err != nil {
 				return err
 			}
@@ -241,9 +233,9 @@ func (a *app) resetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			unlock, err := w.Lock(cmd.Context(), func(who string) { a.warn("%s is grading here; waiting for it to finish", who) })
+			unlock, err := a.lock(cmd.Context(), w)
 			if err != nil {
-				return exit{statusError, err}
+				return err
 			}
 			defer unlock()
 			for _, l := range list {

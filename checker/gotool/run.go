@@ -54,7 +54,6 @@ type Result struct {
 	Leftover int   // processes that outlived the tests and were killed
 	Peak     int64 // resident bytes, the most that was seen; 0 where it cannot be read
 	Printed  int64 // bytes
-	Seconds  float64
 	Limits   Limits
 }
 
@@ -81,7 +80,6 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 	}
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
-	start := time.Now()
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
@@ -114,7 +112,6 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 
 	err = cmd.Wait()
 	close(s.stop)
-	res.Seconds = time.Since(start).Seconds()
 	res.Leftover = sweep(cmd.Process.Pid, token, dir)
 	watch.Wait()
 	select {
