@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	_ "golang.org/x/sync/errgroup" // lessons allow it to mends, so go.mod must hold it
+	// Lessons allow these to mends, so go.mod must hold them.
+	_ "github.com/sony/gobreaker/v2"
+	_ "golang.org/x/sync/errgroup"
 )
 
 // floors says who may import whom: a package imports only packages of a lower

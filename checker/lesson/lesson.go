@@ -23,6 +23,10 @@ const Format = 1
 // Meta is the name of the metadata file in a lesson's folder.
 const Meta = "lesson.yaml"
 
+// SharedTypes is the folder beside the lessons whose types they have in
+// common. It is no lesson: nobody edits it.
+const SharedTypes = "dispatch"
+
 // Lesson is one numbered exercise as its authors wrote it.
 type Lesson struct {
 	Format   int      `yaml:"format"`
@@ -58,7 +62,7 @@ func Load(fsys fs.FS) ([]*Lesson, error) {
 	var all []*Lesson
 	seen := map[int]string{}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == SharedTypes {
 			continue
 		}
 		l, err := load(fsys, e.Name())

@@ -15,7 +15,7 @@ const PristineFile = "solutions/pristine.txtar"
 // to lessons what go.sum is to modules.
 type Pristine struct {
 	Lessons []*Lesson
-	Base    map[string][]byte // go.mod, go.sum and the instruments, by slash path within the workshop
+	Base    map[string][]byte // go.mod, go.sum, the shared types and the instruments, by slash path within the workshop
 }
 
 // ParsePristine reads the pristine copy.
@@ -30,7 +30,7 @@ func ParsePristine(archive []byte) (*Pristine, error) {
 		return nil, fmt.Errorf("%s: %w", PristineFile, err)
 	}
 	for _, f := range ar.Files {
-		if !strings.HasPrefix(f.Name, "lessons/") {
+		if !strings.HasPrefix(f.Name, "lessons/") || strings.HasPrefix(f.Name, "lessons/"+SharedTypes+"/") {
 			p.Base[f.Name] = f.Data
 		}
 	}
