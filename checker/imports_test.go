@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"pitstop/checker/author":         60,
 	"pitstop/checker/grade":          50,
 	"pitstop/checker/check/gotest":   41, // kinds do not import one another
+	"pitstop/checker/check/mutants":  41,
 	"pitstop/checker/check":          40,
 	"pitstop/checker/workshop":       35,
 	"pitstop/checker/render":         32,

@@ -74,7 +74,7 @@ type subject struct {
 	name   string // as 01_bounded_workers/rejected/close_twice
 	files  map[string][]byte
 	code   string // the finding that must be among those of a rejected mend
-	review []byte
+	hidden lesson.Hidden
 }
 
 // Progress hears of each mend when its runs are done.
@@ -130,7 +130,7 @@ func subjects(w *workshop.Workshop, lessons []*lesson.Lesson) ([]subject, error)
 			return nil, err
 		}
 		add := func(k kind, name string, files map[string][]byte, code string) {
-			all = append(all, subject{lesson: l, kind: k, name: l.Slug + "/" + name, files: files, code: code, review: s.Review})
+			all = append(all, subject{lesson: l, kind: k, name: l.Slug + "/" + name, files: files, code: code, hidden: s.Hidden})
 		}
 		add(unsolved, "unsolved", l.Unsolve(), "")
 		add(reference, "reference", s.Reference, "")
@@ -145,7 +145,7 @@ func subjects(w *workshop.Workshop, lessons []*lesson.Lesson) ([]subject, error)
 }
 
 func repeat(ctx context.Context, e *grade.Engine, s subject, runs int) []verdict.Verdict {
-	g := e.Open(candidate.New(s.lesson, s.files), s.review)
+	g := e.Open(candidate.New(s.lesson, s.files), s.hidden)
 	defer g.Close()
 	var all []verdict.Verdict
 	for range max(1, runs) {

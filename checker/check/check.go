@@ -72,6 +72,7 @@ type Env struct {
 	Candidate *candidate.Candidate
 	Base      map[string][]byte // what the build reads besides the lesson, pristine
 	Review    []byte            // the review tests; nil where there are none
+	Mutants   map[string][]byte // what a test of the learner's is tried on, by file name
 	Tool      *gotool.Toolchain
 	Joint     bool                             // one binary for all tests: less to build, but the visible ones end later
 	Beside    bool                             // run the review tests beside the visible ones: they will most likely be asked for
@@ -94,6 +95,7 @@ type Tests int
 const (
 	Visible Tests = iota // the lesson's own: the sooner they fail, the sooner a learner knows
 	All                  // the review tests as well
+	Learner              // the learner's own, with the mutants in the place of what they test
 )
 
 // binary is one that is made once. A build that was interrupted is made anew.
@@ -107,13 +109,13 @@ type binary struct {
 // Binary builds a test binary and returns its path. It may be called from
 // several goroutines.
 func (e *Env) Binary(ctx context.Context, tests Tests, race bool) (string, error) {
-	if e.Joint || e.Review == nil {
+	if tests != Learner && (e.Joint || e.Review == nil) {
 		tests = All
 	}
-	if e.Shared != nil && e.Candidate.EditsData() {
+	if tests != Learner && e.Shared != nil && e.Candidate.EditsData() {
 		return e.Shared.binary(ctx, e, race)
 	}
-	name := map[Tests]string{Visible: "visible", All: "all"}[tests] + "." + profile(race)
+	name := map[Tests]string{Visible: "visible", All: "all", Learner: "mutants"}[tests] + "." + profile(race)
 	e.mu.Lock()
 	if e.binaries == nil {
 		e.binaries = map[string]*binary{}
@@ -163,6 +165,13 @@ func (e *Env) build(ctx context.Context, tests Tests, race bool, out string) (st
 
 func (e *Env) writeOverlay(tests Tests) (string, error) {
 	extra := map[string][]byte{}
+	if tests == Learner {
+		for name, b := range e.Mutants {
+			if path.Ext(name) == ".go" {
+				extra[name] = b
+			}
+		}
+	}
 	if e.Review != nil && tests == All {
 		extra[ReviewName] = e.Review
 	}

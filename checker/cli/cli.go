@@ -21,6 +21,7 @@ import (
 
 	"pitstop/checker/check"
 	"pitstop/checker/check/gotest"
+	"pitstop/checker/check/mutants"
 	"pitstop/checker/gotool"
 	"pitstop/checker/grade"
 	"pitstop/checker/lesson"
@@ -38,7 +39,7 @@ const (
 )
 
 // kinds is the table of the kinds of check.
-var kinds = check.Kinds{"test": gotest.Kind{}}
+var kinds = check.Kinds{"test": gotest.Kind{}, "mutants": mutants.Kind{}}
 
 // exit carries a status through cobra. Its error, if any, is what is printed.
 type exit struct {

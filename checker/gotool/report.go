@@ -56,6 +56,7 @@ type Test struct {
 	Name     string
 	Started  int // how often it said it began: 1, unless somebody forged lines
 	Ended    int
+	Failed   int    // of those that ended
 	Result   string // pass, fail, skip; the last one said
 	Seconds  float64
 	Output   []byte
@@ -202,6 +203,9 @@ func (r *Report) marked(b []byte) {
 		t := r.test(m[2])
 		t.Ended++
 		t.Result = strings.ToLower(m[1])
+		if t.Result == "fail" {
+			t.Failed++
+		}
 		t.Seconds, _ = strconv.ParseFloat(m[3], 64)
 		r.current = m[2] // a panic's text follows its test's end
 		return

@@ -57,18 +57,29 @@ type Result struct {
 	Limits   Limits
 }
 
-// Run runs a test binary for the named tests in dir, in a process group of
-// its own, and leaves no process behind. The error is the machine's; how the
-// tests did is in the result.
-func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*Result, error) {
+// Job is one run of a test binary.
+type Job struct {
+	Binary string
+	Dir    string   // where it runs, and what it has for HOME and TMPDIR
+	Tests  []string // top-level names
+	Count  int      // how often each runs; 0 means once
+	Env    []string // besides what every run has
+	Limits Limits
+}
+
+// Run runs a test binary in a process group of its own and leaves no process
+// behind. The error is the machine's; how the tests did is in the result.
+func Run(ctx context.Context, job Job) (*Result, error) {
+	lim := job.Limits
 	token := rand.Text()
-	cmd := exec.Command(binary, //nolint:noctx // the supervisor ends it, and asks for its stacks first
-		"-test.v=test2json", "-test.paniconexit0", "-test.count=1",
+	cmd := exec.Command(job.Binary, //nolint:noctx // the supervisor ends it, and asks for its stacks first
+		"-test.v=test2json", "-test.paniconexit0",
+		fmt.Sprintf("-test.count=%d", max(1, job.Count)),
 		fmt.Sprintf("-test.timeout=%s", testTimeout(lim)),
 		fmt.Sprintf("-test.parallel=%d", parallel),
-		"-test.run=^("+strings.Join(tests, "|")+")$")
-	cmd.Dir = dir
-	cmd.Env = runEnv(dir, token)
+		"-test.run=^("+strings.Join(job.Tests, "|")+")$")
+	cmd.Dir = job.Dir
+	cmd.Env = append(runEnv(job.Dir, token), job.Env...)
 	ownGroup(cmd)
 	// The kernel ties the tests' life to the thread that starts them.
 	runtime.LockOSThread()
@@ -112,7 +123,7 @@ func Run(ctx context.Context, binary, dir string, tests []string, lim Limits) (*
 
 	err = cmd.Wait()
 	close(s.stop)
-	res.Leftover = sweep(cmd.Process.Pid, token, dir)
+	res.Leftover = sweep(cmd.Process.Pid, token, job.Dir)
 	watch.Wait()
 	select {
 	case <-read:

@@ -20,7 +20,7 @@ const asChecker = "PITSTOP_TEST_CHECKER"
 
 func TestMain(m *testing.M) {
 	if program := os.Getenv(asChecker); program != "" {
-		_, err := Run(context.Background(), program, filepath.Dir(program), []string{"TestA"}, DefaultLimits)
+		_, err := Run(context.Background(), Job{Binary: program, Dir: filepath.Dir(program), Tests: []string{"TestA"}, Limits: DefaultLimits})
 		if err != nil {
 			os.Exit(1)
 		}
@@ -88,7 +88,7 @@ func TestRun_SaysHowItEnded(t *testing.T) {
 			if c.want.Stop != StopTime {
 				lim.Time = 20 * time.Second
 			}
-			res, err := Run(t.Context(), path, filepath.Dir(path), []string{"TestA"}, lim)
+			res, err := Run(t.Context(), Job{Binary: path, Dir: filepath.Dir(path), Tests: []string{"TestA"}, Limits: lim})
 			require.NoError(t, err)
 			require.Equal(t, c.want, Result{Status: res.Status, Signal: res.Signal, Stop: res.Stop})
 			require.LessOrEqual(t, res.Leftover, 1) // a sleep of the loop's
@@ -98,7 +98,7 @@ func TestRun_SaysHowItEnded(t *testing.T) {
 
 func TestRun_KillsWhatLeftItsGroup(t *testing.T) {
 	path, file := program(t, "(setsid sh -c 'echo $$ > child.tmp; mv child.tmp child; exec sleep 300' &)\nwhile [ ! -e child ]; do sleep 0.01; done")
-	res, err := Run(t.Context(), path, filepath.Dir(path), []string{"TestA"}, DefaultLimits)
+	res, err := Run(t.Context(), Job{Binary: path, Dir: filepath.Dir(path), Tests: []string{"TestA"}, Limits: DefaultLimits})
 	require.NoError(t, err)
 	require.Equal(t, 0, res.Status)
 	require.Equal(t, 1, res.Leftover)
@@ -118,7 +118,7 @@ func TestRun_EndsWithItsContext(t *testing.T) {
 		}
 		cancel(os.ErrClosed)
 	}()
-	_, err := Run(ctx, path, filepath.Dir(path), []string{"TestA"}, DefaultLimits)
+	_, err := Run(ctx, Job{Binary: path, Dir: filepath.Dir(path), Tests: []string{"TestA"}, Limits: DefaultLimits})
 	require.ErrorIs(t, err, os.ErrClosed)
 	require.Error(t, syscall.Kill(pidIn(file), 0))
 }

@@ -17,6 +17,7 @@ import (
 	"pitstop/checker/candidate"
 	"pitstop/checker/gotool"
 	"pitstop/checker/grade"
+	"pitstop/checker/lesson"
 	"pitstop/checker/verdict"
 )
 
@@ -103,7 +104,7 @@ func TestGrading_EndsWhenItsContextDoes(t *testing.T) {
 			c, err := candidate.Read(w.root, w.lesson)
 			require.NoError(t, err)
 			e := w.engine(findToolchain(t))
-			g := e.Open(c, nil)
+			g := e.Open(c, lesson.Hidden{})
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
 			var at time.Time
@@ -168,7 +169,7 @@ func TestGrading_JudgesWhatPolicyRead(t *testing.T) {
 	c, err := candidate.Read(w.root, w.lesson)
 	require.NoError(t, err)
 	e := w.engine(findToolchain(t))
-	g := e.Open(c, nil)
+	g := e.Open(c, lesson.Hidden{})
 	folder := filepath.Join(w.root, "lessons", slug)
 	save := func(names ...string) {
 		for _, name := range names {
@@ -199,7 +200,7 @@ func TestGrading_RepeatsAndRunsBeside(t *testing.T) {
 	done := make(chan error, 2)
 	for range 2 {
 		go func() {
-			g := e.Open(c, nil)
+			g := e.Open(c, lesson.Hidden{})
 			for range 3 {
 				if v := g.Run(t.Context(), func(verdict.Event) {}); v.Outcome != verdict.Pass {
 					done <- fmt.Errorf("%s: %v", v.Outcome, v.Findings)

@@ -19,6 +19,7 @@ import (
 	"pitstop/checker/candidate"
 	"pitstop/checker/check"
 	"pitstop/checker/gotool"
+	"pitstop/checker/lesson"
 	"pitstop/checker/policy"
 	"pitstop/checker/verdict"
 )
@@ -53,12 +54,13 @@ type Grading struct {
 	env    *check.Env
 }
 
-// Open prepares the grading of a candidate. Review holds the review tests and
-// may be nil. Close it to take its files away.
-func (e *Engine) Open(c *candidate.Candidate, review []byte) *Grading {
+// Open prepares the grading of a candidate by its lesson's tests and by what
+// is hidden. Close it to take its files away.
+func (e *Engine) Open(c *candidate.Candidate, h lesson.Hidden) *Grading {
 	tmp := filepath.Join(e.Tmp, fmt.Sprintf("%s-%d", c.Lesson.Slug, e.opened.Add(1)))
 	return &Grading{engine: e, cand: c, env: &check.Env{
-		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: review, Tool: e.Tool, Shared: e.shared(), Joint: e.Joint,
+		Root: e.Root, Tmp: tmp, Candidate: c, Base: e.Base, Review: h.Review, Mutants: h.Mutants,
+		Tool: e.Tool, Shared: e.shared(), Joint: e.Joint,
 	}}
 }
 

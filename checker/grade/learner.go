@@ -13,11 +13,11 @@ import (
 // keeps the progress. What is interrupted is not kept.
 func (e *Engine) Learner(ctx context.Context, w *workshop.Workshop, c *candidate.Candidate, sink Sink) verdict.Verdict {
 	l := c.Lesson
-	review, err := w.Review(l)
+	hidden, err := w.Hidden(l)
 	if err != nil {
 		return Refuse(l, err, sink)
 	}
-	g := e.Open(c, review)
+	g := e.Open(c, hidden)
 	defer g.Close()
 	entry := w.Progress.All()[l.Slug]
 	if entry.Visible {

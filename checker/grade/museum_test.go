@@ -19,6 +19,7 @@ import (
 	"pitstop/checker/check/gotest"
 	"pitstop/checker/gotool"
 	"pitstop/checker/grade"
+	"pitstop/checker/lesson"
 	"pitstop/checker/verdict"
 )
 
@@ -55,7 +56,7 @@ func findToolchain(t *testing.T) *gotool.Toolchain {
 		x := readExhibit(t, "testdata/museum/mended.txtar")
 		x.profiles = "race, perf"
 		w := x.build(t)
-		g := w.engine(tool).Open(candidate.New(w.lesson, w.lesson.Unsolve()), nil)
+		g := w.engine(tool).Open(candidate.New(w.lesson, w.lesson.Unsolve()), lesson.Hidden{})
 		g.Run(context.Background(), func(verdict.Event) {})
 		require.NoError(t, g.Close())
 	})
@@ -98,7 +99,7 @@ func (x *exhibit) show(t *testing.T, tool *gotool.Toolchain) {
 	e := w.engine(tool)
 	c, err := candidate.Read(w.root, w.lesson)
 	require.NoError(t, err)
-	g := e.Open(c, x.review)
+	g := e.Open(c, lesson.Hidden{Review: x.review})
 	events := &log{}
 	start := time.Now()
 	v := g.Run(t.Context(), events.add)

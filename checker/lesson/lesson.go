@@ -128,8 +128,7 @@ func (l *Lesson) validate() error {
 		switch {
 		case !fs.ValidPath(strings.TrimSuffix(e, "/")):
 			return fmt.Errorf("edit: %q is not a path within the lesson's folder", e)
-		case strings.HasSuffix(e, "_test.go") || e == Meta:
-			// A lesson whose work is a test keeps it in a file of another name.
+		case e == Meta:
 			return fmt.Errorf("edit: %s is not the learner's to change", e)
 		case len(l.editable(l.Files, e)) == 0:
 			return fmt.Errorf("edit: no such file %s in the folder", e)

@@ -34,7 +34,7 @@ func TestLoad_NamesWhatIsWrong(t *testing.T) {
 		"another format":      {"format: 1", "format: 2", "this checker reads format 1"},
 		"two hints":           {"[a, b, c]", "[a, b]", "hints: 2, want three"},
 		"no such file":        {"pool.go", "pond.go", "no such file pond.go"},
-		"a test to edit":      {"pool.go", "pool_test.go", "not the learner's to change"},
+		"metadata to edit":    {"pool.go", "lesson.yaml", "not the learner's to change"},
 		"a path out of it":    {"pool.go", "../x.go", "not a path within"},
 		"no minutes":          {"minutes: 10", "minutes: 0", "minutes: state how long"},
 		"no checks":           {"  - kind: test\n    profiles: [race]\n", "  []\n", "checks: none"},

@@ -22,11 +22,21 @@ const ReviewTest = "review_test.go"
 // the grader is known to judge rightly.
 type Solution struct {
 	Explanation []byte
-	Review      []byte
-	Reference   map[string][]byte // the editable files, mended
-	Accepted    []Variant
-	Rejected    []Variant
+	Hidden
+	Reference map[string][]byte // the editable files, mended
+	Accepted  []Variant
+	Rejected  []Variant
 }
+
+// Hidden is what grades a candidate and is not in the lesson's folder.
+type Hidden struct {
+	Review  []byte            // the review tests; nil where there are none
+	Mutants map[string][]byte // what a test of the learner's is tried on, by name within MutantsFolder
+}
+
+// MutantsFolder is the folder of a solution that holds the implementations
+// which a test of the learner's is tried on.
+const MutantsFolder = "testdata/mutants"
 
 // Variant is one known mend: the whole set of files that it puts in the
 // learner's place.
@@ -43,7 +53,7 @@ func LoadSolution(fsys fs.FS, l *Lesson) (*Solution, error) {
 	if err != nil {
 		return nil, fmt.Errorf("solution of %s: %w", l.Slug, err)
 	}
-	s := &Solution{Explanation: files["README.md"], Review: files[ReviewTest], Reference: map[string][]byte{}}
+	s := &Solution{Explanation: files["README.md"], Hidden: hidden(files), Reference: map[string][]byte{}}
 	for name, b := range files {
 		if l.Editable(name) && !strings.HasPrefix(name, "testdata/") {
 			s.Reference[name] = b
@@ -71,6 +81,26 @@ func LoadSolution(fsys fs.FS, l *Lesson) (*Solution, error) {
 		s.Rejected = append(s.Rejected, v)
 	}
 	return s, nil
+}
+
+// LoadHidden reads what grades a lesson's candidates, and no more of the
+// solution than that.
+func LoadHidden(fsys fs.FS, l *Lesson) (Hidden, error) {
+	files, err := ReadTree(fsys, path.Join("solutions", l.Slug))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Hidden{}, nil
+	}
+	return hidden(files), err
+}
+
+func hidden(files map[string][]byte) Hidden {
+	h := Hidden{Review: files[ReviewTest], Mutants: map[string][]byte{}}
+	for name, b := range files {
+		if path.Dir(name) == MutantsFolder {
+			h.Mutants[path.Base(name)] = b
+		}
+	}
+	return h
 }
 
 func variantPath(name string) (kind, base string, ok bool) {

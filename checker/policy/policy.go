@@ -116,6 +116,9 @@ func (r *reader) file(src []byte, want string) {
 		}
 		return
 	}
+	if want != "" && strings.HasSuffix(r.name, "_test.go") {
+		want += "_test" // a test of the learner's is tried on other implementations: it sees what is exported
+	}
 	if want != "" && f.Name.Name != want {
 		r.report("build.compile", verdict.StageBuild, r.fset.Position(f.Name.Pos()).Line,
 			"%s says package %s; the lesson's package is %s", r.name, f.Name.Name, want)

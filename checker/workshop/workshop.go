@@ -64,13 +64,9 @@ func (w *Workshop) Solution(l *lesson.Lesson) (*lesson.Solution, error) {
 	return lesson.LoadSolution(w.Solutions, l)
 }
 
-// Review returns a lesson's review tests, nil where it has none.
-func (w *Workshop) Review(l *lesson.Lesson) ([]byte, error) {
-	b, err := fs.ReadFile(w.Solutions, "solutions/"+l.Slug+"/"+lesson.ReviewTest)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return b, err
+// Hidden reads what grades a lesson's candidates besides its visible tests.
+func (w *Workshop) Hidden(l *lesson.Lesson) (lesson.Hidden, error) {
+	return lesson.LoadHidden(w.Solutions, l)
 }
 
 // ErrBusy is another checker that grades in the same workshop for too long.

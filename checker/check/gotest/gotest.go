@@ -7,13 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"maps"
 	"os"
-	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +70,7 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 		return check.Result{}, err
 	}
 	l := env.Candidate.Lesson
-	visible, err := testNames(l.Files)
+	visible, err := check.TestNames(l.Files)
 	if err != nil {
 		return check.Result{}, err
 	}
@@ -94,7 +88,7 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 
 	var review []string
 	if env.Review != nil {
-		if review, err = testNames(map[string][]byte{check.ReviewName: env.Review}); err != nil {
+		if review, err = check.TestNames(map[string][]byte{check.ReviewName: env.Review}); err != nil {
 			return check.Result{}, err
 		}
 	}
@@ -171,7 +165,7 @@ func (g *grading) stage(ctx context.Context, stage verdict.Stage, tests []string
 			return res, o.err
 		}
 		if o.build != nil {
-			found := compileFindings(g.env.Candidate, o.build.Output)
+			found := check.CompileFindings(g.env.Candidate, o.build.Output)
 			if len(found) == 0 {
 				return res, o.build
 			}
@@ -217,30 +211,5 @@ func (g *grading) run(ctx context.Context, binary string, tests []string) (*goto
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	return gotool.Run(ctx, binary, dir, tests, g.limits)
-}
-
-// testName is what the go command takes for a test's.
-var testName = regexp.MustCompile(`^Test($|[^\p{Ll}])`)
-
-// testNames lists the top-level tests of Go test files, in order of file and line.
-func testNames(files map[string][]byte) ([]string, error) {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if !strings.HasSuffix(name, "_test.go") || path.Dir(name) != "." {
-			continue
-		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, files[name], parser.SkipObjectResolution)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range f.Decls {
-			fn, ok := d.(*ast.FuncDecl)
-			if ok && fn.Recv == nil && testName.MatchString(fn.Name.Name) && fn.Name.Name != "TestMain" &&
-				len(fn.Type.Params.List) == 1 {
-				names = append(names, fn.Name.Name)
-			}
-		}
-	}
-	return names, nil
+	return gotool.Run(ctx, gotool.Job{Binary: binary, Dir: dir, Tests: tests, Limits: g.limits})
 }

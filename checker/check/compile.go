@@ -1,4 +1,4 @@
-package gotest
+package check
 
 import (
 	"fmt"
@@ -8,16 +8,15 @@ import (
 	"strings"
 
 	"pitstop/checker/candidate"
-	"pitstop/checker/check"
 	"pitstop/checker/verdict"
 )
 
 var compileLine = regexp.MustCompile(`(?m)^(?:vet: )?(\S+\.go):(\d+)(?::\d+)?: (.+)$`)
 
-// compileFindings reads the compiler's word. Nothing found means that the
+// CompileFindings reads the compiler's word. Nothing found means that the
 // build failed for a reason that is not in the learner's files: the lesson as
 // it was shipped is not theirs.
-func compileFindings(c *candidate.Candidate, output string) []verdict.Finding {
+func CompileFindings(c *candidate.Candidate, output string) []verdict.Finding {
 	l := c.Lesson
 	if c.Untouched() {
 		return nil
@@ -29,8 +28,8 @@ func compileFindings(c *candidate.Candidate, output string) []verdict.Finding {
 		}
 		name := path.Base(m[1])
 		line, _ := strconv.Atoi(m[2])
-		f := verdict.Finding{Code: "build.compile", Stage: verdict.StageBuild, File: check.SourceFile(l, name), Line: line}
-		if strings.HasSuffix(name, "_test.go") {
+		f := verdict.Finding{Code: "build.compile", Stage: verdict.StageBuild, File: SourceFile(l, name), Line: line}
+		if strings.HasSuffix(name, "_test.go") && !l.Editable(name) {
 			f.Message = fmt.Sprintf("the tests do not compile against your package: %s (%s:%d); keep the exported names as the README lists them", m[3], name, line)
 		} else {
 			f.Message = fmt.Sprintf("%s does not compile: line %d: %s", name, line, m[3])
