@@ -210,6 +210,9 @@ func (r *reader) stream(x ast.Expr, does string) {
 
 func (r *reader) importPath(spec *ast.ImportSpec, p string) {
 	under := func(prefix string) bool { return p == prefix || strings.HasPrefix(p, prefix+"/") }
+	if strings.HasSuffix(r.name, "_test.go") && p == path.Join(module, r.lesson.Folder()) {
+		return // what it tests
+	}
 	if slices.ContainsFunc(r.lesson.Imports, under) || slices.Contains(r.allowed, p) {
 		return
 	}

@@ -40,6 +40,7 @@ const Table = "mutants.yaml"
 type With struct {
 	Runs    int    `yaml:"runs"`    // how often each implementation is tried
 	Noun    string `yaml:"noun"`    // what an implementation is, as "server"
+	Nouns   string `yaml:"nouns"`   // more than one of them
 	Prefix  string `yaml:"prefix"`  // of the findings' codes
 	Seconds int    `yaml:"seconds"` // for one test run
 }
@@ -53,23 +54,24 @@ type mutant struct {
 }
 
 const (
-	atOnce   = 8 // runs side by side: they mostly wait
-	crashed  = 5 // how often a test that ends its process is tried: the rest of its runs is lost each time
-	mentions = 4 // findings of a stage: more are not read
-	words    = 3 // lines of a test's own words in a sentence
+	atOnce   = 8               // runs side by side: they mostly wait
+	patience = 3 * time.Second // for all repeats on one implementation; a test in real time gets through fewer
+	crashed  = 5               // how often a test that ends its process is tried: the rest of its runs is lost each time
+	mentions = 4               // findings of a stage: more are not read
+	words    = 3               // lines of a test's own words in a sentence
 	perfName = "perf"
 	raceName = "race"
 )
 
 func decode(c lesson.Check) (With, error) {
-	w := With{Runs: 20, Noun: "implementation", Prefix: "mutants", Seconds: 10}
+	w := With{Runs: 20, Noun: "implementation", Nouns: "implementations", Prefix: "mutants", Seconds: 10}
 	if c.With.Kind != 0 {
 		if err := lesson.DecodeStrict(&c.With, &w); err != nil {
 			return w, fmt.Errorf("with: %w", err)
 		}
 	}
-	if w.Runs < 1 || w.Seconds < 1 {
-		return w, errors.New("with: runs and seconds are at least 1")
+	if w.Runs < 1 || w.Seconds < 1 || w.Noun == "" {
+		return w, errors.New("with: runs and seconds are at least 1, and noun is a word")
 	}
 	return w, nil
 }
@@ -107,7 +109,7 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 	if g.race && env.Tool.NoRace != "" {
 		g.race, skip = false, env.Tool.NoRace
 	}
-	env.Step("building your test with %d %ss", len(all), with.Noun)
+	env.Step("building your test with %d %s", len(all), with.Nouns)
 	if g.binary, err = env.Binary(ctx, check.Learner, g.race); err != nil {
 		if e, ok := errors.AsType[*gotool.BuildError](err); ok {
 			if found := check.CompileFindings(env.Candidate, e.Output); len(found) > 0 {
@@ -125,14 +127,14 @@ func (Kind) Run(ctx context.Context, env *check.Env, c lesson.Check) (check.Resu
 		count int
 		step  string
 	}{
-		{verdict.StageVisible, first, 1, "trying your test on %d %ss, once each"},
-		{verdict.StageReview, later, 1, "trying it on %d more %ss"},
-		{verdict.StageReview, all, with.Runs - 1, "your test is right about all %d %ss; once is luck, so again"},
+		{verdict.StageVisible, first, 1, "trying your test on %d %s, once each"},
+		{verdict.StageReview, later, 1, "trying it on %d more %s"},
+		{verdict.StageReview, all, with.Runs - 1, "your test is right about all %d %s; once is luck, so again"},
 	} {
 		if len(s.list) == 0 || s.count == 0 {
 			continue
 		}
-		env.Step(s.step, len(s.list), with.Noun)
+		env.Step(s.step, len(s.list), with.Nouns)
 		outcomes, err := g.try(ctx, s.list, s.count)
 		if err != nil {
 			return res, err
@@ -175,6 +177,7 @@ type grading struct {
 // outcome is what a learner's test said of one mutant.
 type outcome struct {
 	passed, failed int
+	slow           bool // its time was over before all runs were done
 	stop           gotool.Stop
 	words          string // of the first run that failed
 }
@@ -216,7 +219,7 @@ func (g *grading) tryOne(ctx context.Context, m mutant, count int) (outcome, err
 			return sum, err
 		}
 		sum.add(o)
-		if sum.passed+sum.failed >= count || sum.stop != "" {
+		if sum.passed+sum.failed >= count || sum.stop != "" || o.slow {
 			break
 		}
 	}
@@ -231,6 +234,9 @@ func (g *grading) process(ctx context.Context, m mutant, count int) (outcome, er
 	defer os.RemoveAll(dir)
 	lim := gotool.DefaultLimits
 	lim.Time = time.Duration(g.with.Seconds) * time.Second
+	if count > 1 {
+		lim.Time = min(lim.Time, patience)
+	}
 	res, err := gotool.Run(ctx, gotool.Job{
 		Binary: g.binary, Dir: dir, Tests: g.tests, Count: count, Limits: lim,
 		Env: []string{
@@ -264,6 +270,10 @@ func read(res *gotool.Result, tests []string, count int) outcome {
 	}
 	o.failed = min(failed, ended)
 	o.passed = ended - o.failed
+	if o.stop == gotool.StopTime && ended > 0 {
+		o.stop, o.slow = gotool.StopNone, true // no hang: the runs that ended count
+		return o
+	}
 	cut := ended < count || res.Report.Final == ""
 	switch {
 	case cut && o.failed+o.passed < count:
@@ -308,7 +318,7 @@ func (g *grading) judge(res *check.Result, stage verdict.Stage, list []mutant, o
 	var found []verdict.Finding
 	add := func(code, format string, args ...any) {
 		found = append(found, verdict.Finding{
-			Code: g.with.Prefix + "." + code, Stage: stage, Test: g.tests[0], Message: fmt.Sprintf(format, args...),
+			Code: g.with.Prefix + "." + code, Stage: stage, Message: fmt.Sprintf(format, args...),
 			File: path.Join(g.env.Candidate.Lesson.Folder(), g.env.Candidate.Lesson.Edit[0]),
 		})
 	}
@@ -322,9 +332,9 @@ func (g *grading) judge(res *check.Result, stage verdict.Stage, list []mutant, o
 		}
 		switch {
 		case o.stop == gotool.StopTime:
-			add("hangs", "your test does not end within %d s on a %s that %s; bound every wait, and fail with a sentence", g.with.Seconds, g.with.Noun, m.does())
+			add("hangs", "your test does not end within %d s on %s that %s; bound every wait, and fail with a sentence", g.with.Seconds, a(g.with.Noun), m.does())
 		case o.stop != "":
-			add("limit", "your test was ended on a %s that %s: too much %s", g.with.Noun, m.does(), o.stop)
+			add("limit", "your test was ended on %s that %s: too much %s", a(g.with.Noun), m.does(), o.stop)
 		case m.Sound != "" && o.failed == 0:
 			right++
 		case m.Sound == "" && o.passed == 0:
@@ -342,17 +352,17 @@ func (g *grading) judge(res *check.Result, stage verdict.Stage, list []mutant, o
 	suffix := ""
 	switch {
 	case count > 1:
-		suffix = fmt.Sprintf(", %d times each", count)
+		suffix = fmt.Sprintf(", %d tries", count)
 	case stage == verdict.StageReview:
-		suffix = ", of the review"
+		suffix = ", review"
 	}
 	for _, e := range []struct {
 		name  string
 		now   int
 		limit int
 	}{
-		{"sound " + g.with.Noun + "s that your test passes" + suffix, right, sound},
-		{"broken " + g.with.Noun + "s that it fails on" + suffix, caught, broken},
+		{"sound " + g.with.Nouns + " passed" + suffix, right, sound},
+		{"broken " + g.with.Nouns + " caught" + suffix, caught, broken},
 	} {
 		if e.limit > 0 {
 			limit := float64(e.limit)
@@ -372,6 +382,13 @@ func (g *grading) judge(res *check.Result, stage verdict.Stage, list []mutant, o
 		found = found[:mentions]
 	}
 	res.Findings = append(res.Findings, found...)
+}
+
+func a(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 func (m mutant) does() string {

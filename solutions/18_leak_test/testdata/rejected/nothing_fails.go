@@ -1,0 +1,59 @@
+// finding: leak.missed
+//
+// Sends that run when Close comes, and none that failed before: the pauses and their
+// timers are never there.
+
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	outbox "pitstop/lessons/18_leak_test"
+)
+
+func bubble(t *testing.T, messages int, send func(context.Context) error) {
+	synctest.Test(t, func(t *testing.T) {
+		before := goleak.IgnoreCurrent()
+		var begun, running atomic.Int32
+		o := outbox.New(outbox.Config{Retry: time.Minute, Send: func(ctx context.Context, _ outbox.Message) error {
+			begun.Add(1)
+			running.Add(1)
+			defer running.Add(-1)
+			return send(ctx)
+		}})
+		for range messages {
+			_ = o.Push(outbox.Message{})
+		}
+		synctest.Wait()
+		o.Close()
+		if n := running.Load(); n > 0 {
+			t.Errorf("%d sends run on", n)
+		}
+		if err := goleak.Find(before); err != nil {
+			t.Error(err)
+		}
+		n := begun.Load()
+		time.Sleep(time.Hour)
+		if m := begun.Load(); m != n {
+			t.Errorf("%d sends after Close", m-n)
+		}
+	})
+}
+
+func fails(context.Context) error { return errors.New("no signal") }
+
+func waits(ctx context.Context) error {
+	<-ctx.Done()
+	time.Sleep(100 * time.Millisecond)
+	return ctx.Err()
+}
+
+func TestUnused(t *testing.T)  { bubble(t, 0, fails) }
+func TestRunning(t *testing.T) { bubble(t, 3, waits) }

@@ -1,0 +1,55 @@
+// finding: leak.missed
+//
+// Everything is looked at, with Sends that end the moment they are cancelled. No
+// connection does that, and a Close that does not wait looks the same.
+
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	outbox "pitstop/lessons/18_leak_test"
+)
+
+func bubble(t *testing.T, messages int, send func(context.Context) error) {
+	synctest.Test(t, func(t *testing.T) {
+		before := goleak.IgnoreCurrent()
+		var begun atomic.Int32
+		o := outbox.New(outbox.Config{Retry: time.Minute, Send: func(ctx context.Context, _ outbox.Message) error {
+			begun.Add(1)
+			return send(ctx)
+		}})
+		for range messages {
+			_ = o.Push(outbox.Message{})
+		}
+		synctest.Wait()
+		o.Close()
+		synctest.Wait()
+		if err := goleak.Find(before); err != nil {
+			t.Error(err)
+		}
+		n := begun.Load()
+		time.Sleep(time.Hour)
+		if m := begun.Load(); m != n {
+			t.Errorf("%d sends after Close", m-n)
+		}
+	})
+}
+
+func fails(context.Context) error { return errors.New("no signal") }
+
+func waits(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestUnused(t *testing.T)  { bubble(t, 0, fails) }
+func TestFailed(t *testing.T)  { bubble(t, 3, fails) }
+func TestRunning(t *testing.T) { bubble(t, 3, waits) }
