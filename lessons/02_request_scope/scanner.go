@@ -1,0 +1,116 @@
+// Package scanner talks to the hand scanners of the depots. A scanner keeps
+// one TCP connection open for a whole shift and sends a line for each parcel
+// that it sees; every line is a query to the database.
+package scanner
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+)
+
+// Config sets what a server does and how much of it at once.
+type Config struct {
+	// Handle answers the text of one line with one line. It must return soon
+	// after its context ends. Several goroutines call it at once.
+	Handle func(ctx context.Context, text string) (string, error)
+
+	Workers int // calls of Handle at once, all scanners together; below 1 counts as 1
+
+	// WriteTimeout is how long a scanner may take to accept a reply; longer,
+	// and it is cut off. 0 means ten seconds.
+	WriteTimeout time.Duration
+}
+
+// Server answers scanners. Make one with New; it may serve many connections.
+type Server struct {
+	handle       func(ctx context.Context, text string) (string, error)
+	slots        chan struct{} // a token for each worker that is busy
+	writeTimeout time.Duration
+}
+
+// New makes a server that is ready to use.
+func New(cfg Config) *Server {
+	s := &Server{
+		handle:       cfg.Handle,
+		slots:        make(chan struct{}, max(cfg.Workers, 1)),
+		writeTimeout: cfg.WriteTimeout,
+	}
+	if s.writeTimeout <= 0 {
+		s.writeTimeout = 10 * time.Second
+	}
+	return s
+}
+
+// Serve accepts scanners from ln until ctx ends, which ends their connections
+// too. It closes ln, and returns when every connection is done: nil after the
+// end of ctx, otherwise the error of ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	defer ln.Close()
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("scanner: accept: %w", err)
+		}
+		go func() {
+			if err := s.ServeConn(ctx, conn); err != nil {
+				slog.Warn("scanner connection broke", "addr", conn.RemoteAddr(), "err", err)
+			}
+		}()
+	}
+}
+
+// ServeConn answers one scanner. A line is a tag, a blank and a text; it counts
+// when its newline has arrived, however long that takes. The reply is one line
+// that begins with the same tag: "TAG ok REPLY", "TAG failed", or at once
+// "TAG busy" where all workers are. Replies come whole, in any order.
+//
+// The connection is over when the scanner hangs up, when it does not accept
+// a reply within WriteTimeout, or when ctx ends. What Handle still does for
+// this scanner is then cancelled, through a context that is derived from ctx.
+// ServeConn closes conn, and returns when every Handle it called has returned:
+// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
+	defer conn.Close()
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		tag, text, _ := strings.Cut(lines.Text(), " ")
+		select {
+		case s.slots <- struct{}{}:
+			go s.answer(conn, tag, text)
+		default:
+			s.reply(conn, tag+" busy")
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("scanner: read: %w", err)
+	}
+	return nil
+}
+
+// answer does the work of one line and gives its worker back.
+func (s *Server) answer(conn net.Conn, tag, text string) {
+	defer func() { <-s.slots }()
+	answer, err := s.handle(context.Background(), text)
+	if err != nil {
+		s.reply(conn, tag+" failed")
+		return
+	}
+	s.reply(conn, tag+" ok "+answer)
+}
+
+// reply sends one line. A scanner that does not take it is cut off.
+func (s *Server) reply(conn net.Conn, line string) {
+	conn.SetWriteDeadline(time.Now().Add(s.writeTimeout))
+	if _, err := fmt.Fprintln(conn, line); err != nil {
+		conn.Close()
+	}
+}
