@@ -1,0 +1,123 @@
+// finding: card.budget
+
+// The caller is heard again, but each call still gets the whole Timeout:
+// three of them add up.
+
+// Package card puts together what a courier sees of an order: the order, the
+// customer it goes to, and how this customer wants parcels delivered. Three
+// services know one part each.
+package card
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pitstop/lessons/dispatch"
+)
+
+// DefaultTimeout is the time of a Load where Config names none.
+const DefaultTimeout = 2 * time.Second
+
+// ErrTimeout says that a Load used up the loader's own Timeout. The caller was
+// still waiting, so a handler answers 503. Where the caller's context ended,
+// the error is the caller's, never this one.
+var ErrTimeout = errors.New("card: out of time")
+
+// Customer is who an order goes to.
+type Customer struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Phone string `json:"phone"`
+}
+
+// Preferences is how a customer wants parcels delivered.
+type Preferences struct {
+	SafePlace string `json:"safe_place"` // as "behind the shed"
+	Window    string `json:"window"`     // as "17-19"
+}
+
+// Card is an order with all that its courier needs. It is whole: a part that
+// could not be had is an error, not an empty field.
+type Card struct {
+	Order       dispatch.Order `json:"order"`
+	Customer    Customer       `json:"customer"`
+	Preferences Preferences    `json:"preferences"`
+}
+
+// The services. A call comes back soon after its context has ended, with
+// whatever error its client makes of that.
+type (
+	OrderService interface {
+		Order(ctx context.Context, id string) (dispatch.Order, error)
+	}
+	CustomerService interface {
+		Customer(ctx context.Context, id string) (Customer, error)
+	}
+	PreferenceService interface {
+		Preferences(ctx context.Context, customerID string) (Preferences, error)
+	}
+)
+
+// Config names the services of a Loader, and its time.
+type Config struct {
+	Orders      OrderService
+	Customers   CustomerService
+	Preferences PreferenceService
+
+	// Timeout is the most time that one Load may use, all its calls together.
+	// The caller's deadline may be sooner. Below 1 it counts as DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Loader loads cards. It may be used from several goroutines at once.
+type Loader struct {
+	orders      OrderService
+	customers   CustomerService
+	preferences PreferenceService
+	timeout     time.Duration
+}
+
+// New returns a Loader.
+func New(cfg Config) *Loader {
+	if cfg.Timeout < 1 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Loader{cfg.Orders, cfg.Customers, cfg.Preferences, cfg.Timeout}
+}
+
+// Load returns the card of an order, or an error and the zero Card. The
+// customer's ID is the order's Recipient.
+//
+// Load ends when ctx does, when the Timeout is used up, or when a call has
+// failed, whichever is first. No call begins after that, and when Load returns
+// none of its calls is still running.
+//
+// The error says which of the three it was: it wraps ctx.Err() and the cause
+// of ctx, or ErrTimeout, or the error of the call that failed.
+func (l *Loader) Load(ctx context.Context, orderID string) (Card, error) {
+	order, err := ask(ctx, l.timeout, l.orders.Order, orderID)
+	if err != nil {
+		return Card{}, err
+	}
+	customer, err := ask(ctx, l.timeout, l.customers.Customer, order.Recipient)
+	if err != nil {
+		return Card{}, err
+	}
+	preferences, err := ask(ctx, l.timeout, l.preferences.Preferences, order.Recipient)
+	if err != nil {
+		return Card{}, err
+	}
+	return Card{order, customer, preferences}, nil
+}
+
+func ask[T any](ctx context.Context, timeout time.Duration, call func(context.Context, string) (T, error), key string) (T, error) {
+	own, cancel := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
+	defer cancel()
+	v, err := call(own, key)
+	if err != nil && own.Err() != nil && ctx.Err() == nil {
+		return v, fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return v, err
+}
