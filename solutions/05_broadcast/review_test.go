@@ -1,0 +1,415 @@
+//go:build review
+
+package broadcast_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"pitstop/checker/probe"
+	broadcast "pitstop/lessons/05_broadcast"
+)
+
+func init() {
+	maps.Copy(scenes, map[string]func() outcome{
+		"one reads late, twice": oneReadsLateTwice,
+		"many publish":          manyPublish,
+		"they come and go":      theyComeAndGo,
+		"closed meanwhile":      closedMeanwhile,
+		"after the close":       afterTheClose,
+		"the context is over":   contextIsOver,
+		"subscribers publish":   subscribersPublish,
+		"leavers are forgotten": func() outcome { return forgotten(true) },
+		"backlog is forgotten":  func() outcome { return forgotten(false) },
+	})
+}
+
+// oneReadsLateTwice: it finds the newest, and later the newest again.
+func oneReadsLateTwice() outcome {
+	h := open()
+	ch := h.hub.Subscribe(context.Background())
+	h.find(ch)
+	for range 3 {
+		h.publish(4)
+		h.find(ch)
+	}
+	return h.outcome()
+}
+
+func TestReview_SlowSubscriberFindsTheNewestEachTime(t *testing.T) {
+	t.Parallel()
+	o := play(t, "one reads late, twice")
+	checkPublish(t, o, "the only subscriber reads now and then")
+	if want := []int{1, 5, 9, 13}; fmt.Sprint(o.Found) != fmt.Sprint(want) {
+		probe.Errorf(t, "broadcast.stale", "four values were published at a time, three times; a subscriber who read before and after found versions %v, not %v.", o.Found, want)
+	}
+}
+
+const (
+	publishers = 4
+	crowd      = 3000 // so that Publish takes longer than a turn on the processor
+	guests     = 8
+	visits     = 40
+	rounds     = 20
+)
+
+// manyPublish: several publish at once. In the end all subscribers are at one
+// value, those who read, those who did not, and one who comes then.
+func manyPublish() outcome {
+	h := open()
+	var readers []*reader
+	for range 4 {
+		readers = append(readers, h.read())
+	}
+	var busy []<-chan settings
+	for range crowd {
+		busy = append(busy, h.hub.Subscribe(context.Background()))
+	}
+	for round := 1; round <= 4; round++ {
+		settle()
+		var returned atomic.Int64
+		for p := range publishers {
+			go func() {
+				h.hub.Publish(settings{By: p + 1, Version: round})
+				returned.Add(1)
+			}()
+		}
+		settle()
+		h.o.Calls = publishers
+		h.o.Stuck = publishers - int(returned.Load())
+		if h.o.Stuck > 0 {
+			return h.outcome()
+		}
+
+		ends := map[string]int{}
+		late := h.hub.Subscribe(context.Background())
+		synctest.Wait()
+		for _, ch := range append(busy, late) {
+			select {
+			case s := <-ch:
+				ends[name(s)]++
+			default:
+				ends["nothing"]++
+			}
+		}
+		for _, r := range readers {
+			h.judge(r, 0, -1)
+			r.mu.Lock()
+			ends[name(r.seen[len(r.seen)-1])]++
+			r.mu.Unlock()
+		}
+		if len(ends) > 1 {
+			h.o.Note = fmt.Sprint(ends)
+			break
+		}
+	}
+	return h.outcome()
+}
+
+func name(s settings) string { return fmt.Sprintf("value %d of publisher %d", s.Version, s.By) }
+
+func TestReview_AllComeToTheSameValue(t *testing.T) {
+	t.Parallel()
+	o := playFor(t, "many publish", 3*patience)
+	when := "4 publish at once, 4 read, 3000 do not"
+	checkPublish(t, o, when)
+	if o.Backwards > 0 {
+		probe.Errorf(t, "broadcast.backwards", "%d values came after a newer one of the same publisher (%s).", o.Backwards, when)
+	}
+	if o.Note != "" {
+		probe.Errorf(t, "broadcast.diverged", "when 4 had published at once, subscribers ended at different values: %s.", o.Note)
+	}
+}
+
+// theyComeAndGo: subscribers come, read a value or none, and leave, while two
+// publish. One stays all the time.
+func theyComeAndGo() outcome {
+	h := open()
+	stays := h.read()
+	settle()
+	h.base = len(standing())
+	var open atomic.Int64
+	for p := range 2 {
+		go func() {
+			for i := range 300 {
+				h.hub.Publish(settings{By: p + 1, Version: i + 1})
+				runtime.Gosched()
+			}
+		}()
+	}
+	for g := range guests {
+		go func() {
+			for i := range visits {
+				ctx, cancel := context.WithCancel(context.Background())
+				ch := h.hub.Subscribe(ctx)
+				open.Add(1)
+				for range (g + i) % 3 {
+					select {
+					case <-ch:
+					case <-time.After(time.Second): // nobody publishes any more
+					}
+				}
+				cancel()
+				for range ch {
+				}
+				open.Add(-1)
+			}
+		}()
+	}
+	settle()
+	h.left()
+	h.o.Open = int(open.Load())
+	h.publish(1)
+	stays.mu.Lock()
+	defer stays.mu.Unlock()
+	if n := len(stays.seen); n == 0 || stays.closed || stays.seen[n-1].Version != h.o.Newest {
+		h.o.Missed++
+	}
+	return h.outcome()
+}
+
+func TestReview_SubscribersComeAndGo(t *testing.T) {
+	t.Parallel()
+	o := play(t, "they come and go")
+	when := "8 came and went 40 times while 2 published"
+	checkEnd(t, o, when)
+	checkPublish(t, o, "320 subscribers have left, one has stayed")
+	if o.Missed > 0 {
+		probe.Errorf(t, "broadcast.missed", "the subscriber who stayed did not get the last value (%s).", when)
+	}
+}
+
+// closedMeanwhile: three close the hub while two publish and others subscribe;
+// then contexts end that were alive.
+func closedMeanwhile() (o outcome) {
+	for range rounds {
+		h := open()
+		ctx, cancel := context.WithCancel(context.Background())
+		var mu sync.Mutex
+		var chans []<-chan settings
+		var note atomic.Pointer[string]
+		var done atomic.Int64
+		calls := 0
+		start := make(chan struct{})
+		again := func(n int, f func()) {
+			calls++
+			go func() {
+				<-start
+				for range n {
+					f()
+				}
+				done.Add(1)
+			}()
+		}
+		for range 3 {
+			again(20, func() {
+				ch := h.hub.Subscribe(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				chans = append(chans, ch)
+			})
+			again(2, func() {
+				runtime.Gosched()
+				h.hub.Close()
+				if err := h.hub.Publish(settings{}); !errors.Is(err, broadcast.ErrClosed) {
+					s := fmt.Sprintf("Publish gave %v when Close had returned", err)
+					note.Store(&s)
+				}
+			})
+		}
+		for range 2 {
+			again(20, func() {
+				if err := h.hub.Publish(settings{Version: 2}); err != nil && !errors.Is(err, broadcast.ErrClosed) {
+					s := fmt.Sprintf("Publish gave %v while Close was called", err)
+					note.Store(&s)
+				}
+			})
+		}
+		synctest.Wait()
+		close(start)
+		settle()
+		h.o.Stuck, h.o.Calls = calls-int(done.Load()), calls
+		if h.o.Stuck > 0 {
+			cancel()
+			return h.outcome()
+		}
+		h.left()
+		for _, ch := range chans {
+			if !h.find(ch) {
+				h.o.Open++
+			}
+		}
+		cancel()
+		settle()
+		if s := note.Load(); s != nil {
+			h.o.Note = *s
+		}
+		if o = h.outcome(); o.Note != "" || o.Left+o.Open > 0 {
+			break
+		}
+	}
+	return o
+}
+
+func TestReview_ClosedFromSeveralPlaces(t *testing.T) {
+	t.Parallel()
+	o := play(t, "closed meanwhile")
+	when := "3 closed the hub while 2 published and 3 subscribed"
+	if !probe.Equal(t, "goroutines in a call that does not return: "+when, o.Stuck, 0, "goroutines") {
+		probe.Fatalf(t, "broadcast.blocked", "%d of %d goroutines are in a call of the hub's that does not return (%s).", o.Stuck, o.Calls, when)
+	}
+	checkEnd(t, o, when)
+	if o.Note != "" {
+		probe.Errorf(t, "broadcast.closed", "%s: it must be ErrClosed (%s).", o.Note, when)
+	}
+}
+
+// afterTheClose: one publishes, one subscribes, one closes again.
+func afterTheClose() outcome {
+	h := open()
+	h.hub.Close()
+	settle()
+	h.hub.Close()
+	if err := h.hub.Publish(settings{}); !errors.Is(err, broadcast.ErrClosed) {
+		h.o.Note = fmt.Sprintf("Publish gave %v after Close", err)
+	}
+	if !h.find(h.hub.Subscribe(context.Background())) {
+		h.o.Open++
+	}
+	h.left()
+	return h.outcome()
+}
+
+func TestReview_AfterTheClose(t *testing.T) {
+	t.Parallel()
+	o := play(t, "after the close")
+	checkEnd(t, o, "one subscribed after the close")
+	if o.Note != "" {
+		probe.Errorf(t, "broadcast.closed", "%s: it must be ErrClosed.", o.Note)
+	}
+}
+
+// contextIsOver: it has ended before Subscribe is called.
+func contextIsOver() outcome {
+	h := open()
+	h.publish(1)
+	h.base = len(standing())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 5 {
+		if !h.find(h.hub.Subscribe(ctx)) {
+			h.o.Open++
+		}
+	}
+	h.left()
+	h.publish(1)
+	return h.outcome()
+}
+
+func TestReview_SubscribeWithAContextThatHasEnded(t *testing.T) {
+	t.Parallel()
+	o := play(t, "the context is over")
+	when := "the contexts of 5 subscribers had ended before"
+	checkEnd(t, o, when)
+	checkPublish(t, o, when)
+}
+
+// subscribersPublish: what a subscriber does with a value may be to publish
+// another one, to subscribe to more, or to leave.
+func subscribersPublish() outcome {
+	h := open()
+	h.hub.Subscribe(context.Background()) // and never reads
+	var returned atomic.Int64
+	for range 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		ch := h.hub.Subscribe(ctx)
+		go func() {
+			for s := range ch {
+				if s.Version == 2 {
+					h.hub.Publish(settings{Version: 3})
+					h.hub.Subscribe(ctx)
+					cancel()
+					returned.Add(1)
+				}
+			}
+		}()
+	}
+	h.publish(1)
+	if returned.Load() == 0 {
+		h.o.Stuck = 1
+		return h.outcome()
+	}
+	h.o.Newest = 3
+	h.find(h.hub.Subscribe(context.Background()))
+	return h.outcome()
+}
+
+func TestReview_SubscriberMayPublish(t *testing.T) {
+	t.Parallel()
+	o := play(t, "subscribers publish")
+	when := "subscribers publish when they get a value"
+	checkPublish(t, o, when)
+	if o.Stuck == 0 {
+		checkFound(t, o, when)
+	}
+}
+
+// forgotten: fifty subscribers had a value to read and did not. It is out of
+// date, and they may have left: then nothing should hold it.
+func forgotten(leave bool) outcome {
+	hub := broadcast.New[*[1024]byte](nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	var chans []<-chan *[1024]byte
+	for range 50 {
+		chans = append(chans, hub.Subscribe(ctx))
+	}
+	settle()
+	old := offer(hub)
+	settle()
+	if leave {
+		chans = nil
+		cancel()
+		settle()
+	}
+	hub.Publish(nil)
+	settle()
+	runtime.GC()
+	runtime.GC()
+	var o outcome
+	if old.Value() != nil {
+		o.Left = 1
+	}
+	runtime.KeepAlive(chans)
+	runtime.KeepAlive(hub)
+	cancel()
+	return o
+}
+
+//go:noinline
+func offer(hub *broadcast.Hub[*[1024]byte]) weak.Pointer[[1024]byte] {
+	v := new([1024]byte)
+	hub.Publish(v)
+	return weak.Make(v)
+}
+
+func TestReview_OldValuesAreForgotten(t *testing.T) {
+	t.Parallel()
+	for scene, when := range map[string]string{
+		"leavers are forgotten": "50 subscribers have left without reading it",
+		"backlog is forgotten":  "50 subscribers have not read it",
+	} {
+		o := play(t, scene)
+		if !probe.Equal(t, "old values held: "+when, o.Left, 0, "values") {
+			probe.Errorf(t, "broadcast.retained", "the hub holds a value that is out of date: %s, and a newer one has been published.", when)
+		}
+	}
+}
