@@ -1,0 +1,158 @@
+// finding: card.stuck
+
+// Two goroutines write to one card, so a lock guards it, and each call is made
+// under the lock. The calls go one after the other again, and a goroutine that
+// waits for a lock hears no cancel.
+
+// Package card puts together what a courier sees of an order: the order, the
+// customer it goes to, and how this customer wants parcels delivered. Three
+// services know one part each.
+package card
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pitstop/lessons/dispatch"
+)
+
+// DefaultTimeout is the time of a Load where Config names none.
+const DefaultTimeout = 2 * time.Second
+
+// ErrTimeout says that a Load used up the loader's own Timeout. The caller was
+// still waiting, so a handler answers 503. Where the caller's context ended,
+// the error is the caller's, never this one.
+var ErrTimeout = errors.New("card: out of time")
+
+// Customer is who an order goes to.
+type Customer struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Phone string `json:"phone"`
+}
+
+// Preferences is how a customer wants parcels delivered.
+type Preferences struct {
+	SafePlace string `json:"safe_place"` // as "behind the shed"
+	Window    string `json:"window"`     // as "17-19"
+}
+
+// Card is an order with all that its courier needs. It is whole: a part that
+// could not be had is an error, not an empty field.
+type Card struct {
+	Order       dispatch.Order `json:"order"`
+	Customer    Customer       `json:"customer"`
+	Preferences Preferences    `json:"preferences"`
+}
+
+// The services. A call comes back soon after its context has ended, with
+// whatever error its client makes of that.
+type (
+	OrderService interface {
+		Order(ctx context.Context, id string) (dispatch.Order, error)
+	}
+	CustomerService interface {
+		Customer(ctx context.Context, id string) (Customer, error)
+	}
+	PreferenceService interface {
+		Preferences(ctx context.Context, customerID string) (Preferences, error)
+	}
+)
+
+// Config names the services of a Loader, and its time.
+type Config struct {
+	Orders      OrderService
+	Customers   CustomerService
+	Preferences PreferenceService
+
+	// Timeout is the most time that one Load may use, all its calls together.
+	// The caller's deadline may be sooner. Below 1 it counts as DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Loader loads cards. It may be used from several goroutines at once.
+type Loader struct {
+	orders      OrderService
+	customers   CustomerService
+	preferences PreferenceService
+	timeout     time.Duration
+}
+
+// New returns a Loader.
+func New(cfg Config) *Loader {
+	if cfg.Timeout < 1 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Loader{cfg.Orders, cfg.Customers, cfg.Preferences, cfg.Timeout}
+}
+
+// Load returns the card of an order, or an error and the zero Card. The
+// customer's ID is the order's Recipient.
+//
+// Load ends when ctx does, when the Timeout is used up, or when a call has
+// failed, whichever is first. No call begins after that, and when Load returns
+// none of its calls is still running.
+//
+// The error says which of the three it was: it wraps ctx.Err() and the cause
+// of ctx, or ErrTimeout, or the error of the call that failed.
+func (l *Loader) Load(ctx context.Context, orderID string) (Card, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, ErrTimeout)
+	defer cancel()
+	c, err := l.load(ctx, orderID)
+	if err != nil {
+		return Card{}, fmt.Errorf("card: order %s: %w", orderID, explain(ctx, err))
+	}
+	return c, nil
+}
+
+func (l *Loader) load(ctx context.Context, orderID string) (c Card, err error) {
+	if ctx.Err() != nil {
+		return c, errNotAsked
+	}
+	if c.Order, err = l.orders.Order(ctx, orderID); err != nil {
+		return c, err
+	}
+	if ctx.Err() != nil {
+		return c, errNotAsked
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex // guards c
+	g.Go(func() (err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Customer, err = l.customers.Customer(ctx, c.Order.Recipient); err != nil {
+			return fmt.Errorf("customer %s: %w", c.Order.Recipient, err)
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Preferences, err = l.preferences.Preferences(ctx, c.Order.Recipient); err != nil {
+			return fmt.Errorf("preferences of %s: %w", c.Order.Recipient, err)
+		}
+		return nil
+	})
+	err = g.Wait() // for both: nothing of a Load outlives it
+	return c, err
+}
+
+var errNotAsked = errors.New("no call begun")
+
+// explain adds to the error of a Load who ended its context, if anyone did. It
+// asks the context, because the error of an interrupted call may say anything.
+func explain(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return err
+	case errors.Is(cause, ErrTimeout):
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	default:
+		return fmt.Errorf("%w: %w: %w", ctx.Err(), cause, err)
+	}
+}
