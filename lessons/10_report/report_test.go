@@ -1,0 +1,129 @@
+package report_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pitstop/checker/probe"
+	"pitstop/lessons/10_report"
+	"pitstop/lessons/dispatch"
+)
+
+var day = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+
+func TestBuild_GivesTheReport(t *testing.T) {
+	rows := []report.Row{
+		{Order: dispatch.Order{ID: "A-1001", Recipient: "Ada Lovelace", Grams: 1250}, Km: 4.5},
+		{Order: dispatch.Order{ID: "A-1002", Recipient: "Jörg Müßig", Grams: 800}, Km: 12.345},
+	}
+	want := `delivered on 2026-11-23
+A-1001     Ada Lovelace                1250 g      4.50 km
+A-1002     Jörg Müßig                   800 g     12.35 km
+2 orders, 2050 g, 16.84 km
+`
+	if spec(day, rows) != want {
+		t.Fatalf("the test's own idea of the report is wrong:\n%s", spec(day, rows))
+	}
+	checkReport(t, "two rows", report.Build(day, rows), rows)
+	var b strings.Builder
+	if err := report.Write(&b, day, slices.Values(rows)); err != nil {
+		probe.Errorf(t, "report.error", "Write to memory gave the error %q.", err)
+	}
+	checkReport(t, "two rows, by Write", b.String(), rows)
+}
+
+// Twice the rows make twice the report, and should need twice the memory.
+func TestBuild_MemoryGrowsAsTheReport(t *testing.T) {
+	probe.NeedsPlainHeap(t)
+	const n = 1000
+	one, _ := cost(func() { report.Build(day, orders(n)) })
+	two, _ := cost(func() { report.Build(day, orders(2*n)) })
+	size := len(spec(day, orders(2*n)))
+	probe.Note(t, "size of a report of 2000 rows", size, "B")
+	probe.Note(t, "bytes allocated for it", two, "B")
+	if ratio := float64(two) / float64(one); !probe.AtMost(t, "bytes allocated for 2000 rows to those for 1000", ratio, 3, "×") {
+		probe.Errorf(t, "report.quadratic", "%d rows allocate %s and %d rows %s: %.1f times as much for twice the report, which has %s.",
+			n, probe.Bytes(one), 2*n, probe.Bytes(two), ratio, probe.Bytes(size))
+	}
+}
+
+func TestBuild_RowsDoNotAllocate(t *testing.T) {
+	probe.NeedsPlainHeap(t)
+	const n = 1000
+	_, allocs := cost(func() { report.Build(day, orders(n)) })
+	if !probe.AtMost(t, "allocations for 1000 rows", allocs, n/10, "allocations") {
+		probe.Errorf(t, "report.allocs", "a report of %d rows makes %d allocations, %.1f a row; it may make one for every ten rows.",
+			n, allocs, float64(allocs)/n)
+	}
+}
+
+// spec is the report as fmt gives it.
+func spec(day time.Time, rows []report.Row) string {
+	var b strings.Builder
+	var grams int
+	var km float64
+	fmt.Fprintf(&b, "delivered on %s\n", day.Format("2006-01-02"))
+	for _, r := range rows {
+		fmt.Fprintf(&b, "%-10s %-24s %7d g %9.2f km\n", r.Order.ID, r.Order.Recipient, r.Order.Grams, r.Km)
+		grams += r.Order.Grams
+		km += r.Km
+	}
+	fmt.Fprintf(&b, "%d orders, %d g, %.2f km\n", len(rows), grams, km)
+	return b.String()
+}
+
+// checkReport fails the test at the first line that is not as it should be.
+func checkReport(t *testing.T, name, got string, rows []report.Row) {
+	t.Helper()
+	want := spec(day, rows)
+	if got == want {
+		return
+	}
+	g, w := strings.SplitAfter(got, "\n"), strings.SplitAfter(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			probe.Errorf(t, "report.bytes", "%s: line %d is %q instead of %q.", name, i+1, g[i], w[i])
+			return
+		}
+	}
+	probe.Errorf(t, "report.bytes", "%s: the report has %d bytes in %d lines instead of %d in %d.", name, len(got), len(g)-1, len(want), len(w)-1)
+}
+
+// orders gives n rows, the same each time. They are made once.
+func orders(n int) []report.Row {
+	for len(made) < n {
+		i := len(made)
+		made = append(made, report.Row{
+			Order: dispatch.Order{ID: fmt.Sprintf("A-%06d", i), Recipient: names[i%len(names)], Grams: 50 + random.IntN(30_000)},
+			Km:    random.Float64() * 400,
+		})
+	}
+	return made[:n:n]
+}
+
+var (
+	made   []report.Row
+	random = rand.New(rand.NewPCG(1, 2))
+	names  = []string{"Ada Lovelace", "Jörg Müßig", "Zażółć Gęślą", "Søren Kierkegård", "山田 太郎", "O'Neill & Sons, 100% Wool Ltd"}
+)
+
+// cost reports the bytes and the allocations of f: the least of five runs,
+// because the runtime itself may allocate meanwhile.
+func cost(f func()) (bytes, allocs uint64) {
+	bytes, allocs = ^uint64(0), ^uint64(0)
+	f()
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		bytes = min(bytes, after.TotalAlloc-before.TotalAlloc)
+		allocs = min(allocs, after.Mallocs-before.Mallocs)
+	}
+	return bytes, allocs
+}

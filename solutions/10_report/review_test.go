@@ -1,0 +1,263 @@
+//go:build review
+
+package report_test
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pitstop/checker/probe"
+	"pitstop/lessons/10_report"
+	"pitstop/lessons/dispatch"
+)
+
+// Write may hold back 64 KiB; a row more or less does not matter.
+const slack = 68 << 10
+
+func TestReview_EveryReportIsTheSameToTheByte(t *testing.T) {
+	row := func(id, name string, grams int, km float64) report.Row {
+		return report.Row{Order: dispatch.Order{ID: id, Recipient: name, Grams: grams, Depot: "Ulm", Address: "Lindengasse 4"}, Km: km}
+	}
+	cases := map[string][]report.Row{
+		"an empty report":                      nil,
+		"a row of zeros":                       {{}},
+		"a name that is not ASCII":             {row("A-1", "Zażółć Gęślą", 7, 1), row("Ä-2", "山田 太郎", 7, 1), row("A-3", "Zoe\u0301", 7, 1)},
+		"a name that is not UTF-8":             {row("A-\xff", "M\xfc\xdfig", 7, 1)},
+		"a name longer than its column":        {row("A-1234567890-1234", strings.Repeat("Åse ", 20), 1, 1)},
+		"a name as long as its column":         {row("A-12345678", strings.Repeat("ü", 24), 1, 1)},
+		"a name with a percent sign":           {row("%d", "100%s Wool %!", 1, 1)},
+		"weights as wide as their column":      {row("A-1", "Ada", 9_999_999, 1), row("A-2", "Ada", 10_000_000, 1), row("A-3", "Ada", math.MaxInt64-20_000_000, 1)},
+		"a weight below zero":                  {row("A-1", "Ada", -12, 1), row("A-2", "Ada", -12_345_678, 1)},
+		"ways that must be rounded":            {row("A-1", "Ada", 1, 1.005), row("A-2", "Ada", 1, 2.675), row("A-3", "Ada", 1, 0.125), row("A-4", "Ada", 1, 999_999.995)},
+		"a way below zero":                     {row("A-1", "Ada", 1, -0.001), row("A-2", "Ada", 1, math.Copysign(0, -1))},
+		"ways longer than their column":        {row("A-1", "Ada", 1, 1e9), row("A-2", "Ada", 1, 1e21), row("A-3", "Ada", 1, math.MaxFloat64)},
+		"a way that is no number":              {row("A-1", "Ada", 1, math.NaN())},
+		"a way without end":                    {row("A-1", "Ada", 1, math.Inf(1)), row("A-2", "Ada", 1, 1)},
+		"a way without end to the left":        {row("A-1", "Ada", 1, math.Inf(-1))},
+		"200 rows":                             orders(200),
+		"rows made by chance, always the same": chance(300),
+	}
+	for name, rows := range cases {
+		checkReport(t, name, report.Build(day, rows), rows)
+		var b strings.Builder
+		if err := report.Write(&b, day, slices.Values(rows)); err != nil {
+			probe.Errorf(t, "report.error", "Write to memory gave the error %q with %s.", err, name)
+		}
+		checkReport(t, name+", by Write", b.String(), rows)
+	}
+	if got, want := report.Build(time.Time{}, nil), spec(time.Time{}, nil); got != want {
+		probe.Errorf(t, "report.bytes", "the report of the zero day is %q instead of %q.", got, want)
+	}
+	if got, want := report.Build(time.Date(12345, 1, 2, 0, 0, 0, 0, time.UTC), nil), spec(time.Date(12345, 1, 2, 0, 0, 0, 0, time.UTC), nil); got != want {
+		probe.Errorf(t, "report.bytes", "the report of a far day is %q instead of %q.", got, want)
+	}
+}
+
+func chance(n int) []report.Row {
+	r := rand.New(rand.NewPCG(3, 4))
+	letters := []rune("aäßł山é %\t\\\"0")
+	rows := make([]report.Row, n)
+	for i := range rows {
+		var name []rune
+		for range r.IntN(40) {
+			name = append(name, letters[r.IntN(len(letters))])
+		}
+		rows[i].Order = dispatch.Order{ID: string(name[:len(name)/2]), Recipient: string(name), Grams: int(r.Int64()) >> r.IntN(64)}
+		rows[i].Km = math.Ldexp(r.Float64()-0.5, r.IntN(60)-8)
+	}
+	return rows
+}
+
+func TestReview_BuildTakesWhatItNeeds(t *testing.T) {
+	probe.NeedsPlainHeap(t)
+	for _, n := range []int{1, 30, 1000} {
+		got, _ := cost(func() { report.Build(day, orders(n)) })
+		limit := 8*len(spec(day, orders(n))) + 64<<10
+		if !probe.AtMost(t, fmt.Sprintf("bytes allocated for a report of %d rows", n), got, limit, "B") {
+			probe.Errorf(t, "report.waste", "a report of %s, %d rows, allocates %s; %s would be ample.",
+				probe.Bytes(len(spec(day, orders(n)))), n, probe.Bytes(got), probe.Bytes(limit))
+		}
+	}
+}
+
+// meter is a writer that counts, and fails once it has taken room bytes.
+type meter struct {
+	room         int
+	bytes, calls int
+	after        int // calls after the first error
+	failed       bool
+	during       func()
+}
+
+var errDisk = errors.New("the disk is full")
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.calls++
+	if m.failed {
+		m.after++
+	}
+	if m.during != nil {
+		m.during()
+	}
+	n := min(len(p), m.room-m.bytes)
+	m.bytes += n
+	if n < len(p) {
+		m.failed = true
+		return n, errDisk
+	}
+	return n, nil
+}
+
+func TestReview_WriteTellsTheErrorAndStops(t *testing.T) {
+	rows := orders(5000)
+	all := len(spec(day, rows))
+	for _, room := range []int{0, 10, 3000, all / 2, all - 5000, all - 1} {
+		m := &meter{room: room}
+		taken, early := 0, false
+		write(t, m, func(yield func(report.Row) bool) {
+			for _, r := range rows {
+				taken++
+				if !yield(r) {
+					early = true
+					return
+				}
+			}
+		}, func(err error) {
+			if !errors.Is(err, errDisk) {
+				probe.Errorf(t, "report.error", "the writer failed after %d of %d bytes, and Write gave the error %v, which does not wrap its cause.", room, all, err)
+			}
+		})
+		if m.after > 0 {
+			probe.Errorf(t, "report.goes_on", "the writer failed after %d bytes, and Write has written to it %d times since.", room, m.after)
+		}
+		// Rows that fit into the slack may be on their way.
+		most := len(rows) * (room + slack) / all
+		if room+slack < all && (!early || taken > most+1) {
+			probe.Errorf(t, "report.goes_on", "the writer failed after %d of %d bytes, and Write took %d of %d rows all the same; %d is the most that fit.",
+				room, all, taken, len(rows), most)
+		}
+	}
+	m := &meter{room: all}
+	write(t, m, slices.Values(rows), func(err error) {
+		if err != nil {
+			probe.Errorf(t, "report.error", "Write gave %q, though the writer took all %d bytes.", err, all)
+		}
+	})
+}
+
+// write runs Write, and ends the test where it panics or does not come back.
+func write(t *testing.T, m *meter, rows iter.Seq[report.Row], check func(error)) {
+	t.Helper()
+	var err error
+	within(t, "Write", func() { err = report.Write(m, day, rows) })
+	check(err)
+}
+
+func within(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		f()
+	}()
+	select {
+	case p := <-done:
+		if p != nil {
+			probe.Fatalf(t, "report.panic", "%s panicked with %v.", what, p)
+		}
+	case <-time.After(4 * time.Second):
+		probe.Fatalf(t, "report.hang", "%s was not back after 4 s.", what)
+	}
+}
+
+func TestReview_WriteHoldsNoReport(t *testing.T) {
+	probe.NeedsPlainHeap(t)
+	rows := orders(2000)
+	const times = 10
+	each := len(spec(day, rows)) / len(rows)
+	many := func(m *meter, lag *int) iter.Seq[report.Row] {
+		return func(yield func(report.Row) bool) {
+			for i := range times * len(rows) {
+				*lag = max(*lag, i*each-m.bytes)
+				if !yield(rows[i%len(rows)]) {
+					return
+				}
+			}
+		}
+	}
+	m, lag := &meter{room: math.MaxInt}, 0
+	write(t, m, many(m, &lag), func(err error) {})
+	if !probe.AtMost(t, "bytes of the report held back", lag, slack, "B") {
+		probe.Errorf(t, "report.held", "Write held back %s of a report of %s; %s may be on its way, so that a large day does not fill the memory.",
+			probe.Bytes(lag), probe.Bytes(m.bytes), probe.Bytes(slack))
+	}
+	const fewest = 2 << 10
+	if !probe.AtMost(t, "calls of the writer", m.calls, m.bytes/fewest+2, "calls") {
+		probe.Errorf(t, "report.writes", "Write called the writer %d times for %s, %d bytes at a time: for a file or a connection each is a system call. %d bytes at a time would do.",
+			m.calls, probe.Bytes(m.bytes), m.bytes/m.calls, fewest)
+	}
+
+	got, allocs := cost(func() {
+		m := &meter{room: math.MaxInt}
+		var lag int
+		report.Write(m, day, many(m, &lag))
+	})
+	if !probe.AtMost(t, "bytes allocated by Write", got, 4*slack, "B") {
+		probe.Errorf(t, "report.held", "Write allocates %s for a report of %s; what it holds back is used again.", probe.Bytes(got), probe.Bytes(m.bytes))
+	}
+	if !probe.AtMost(t, "allocations by Write for 20000 rows", allocs, times*len(rows)/10, "allocations") {
+		probe.Errorf(t, "report.allocs", "Write makes %d allocations for %d rows; it may make one for every ten.", allocs, times*len(rows))
+	}
+}
+
+// Reports are made side by side, and one may be under way while another is
+// asked for: here by the rows and by the writer of the first.
+func TestReview_ReportsDoNotMeet(t *testing.T) {
+	rows := orders(400)
+	var built []string
+	other := []report.Row{{Order: dispatch.Order{ID: "B-1", Recipient: "Grace Hopper", Grams: 3}, Km: 2}}
+	nested := func() { built = append(built, report.Build(day, other)) }
+	var b strings.Builder
+	m := &meter{room: math.MaxInt, during: nested}
+	within(t, "Write, while its rows and its writer ask for another report,", func() {
+		report.Write(writers{&b, m}, day, func(yield func(report.Row) bool) {
+			for _, r := range rows {
+				nested()
+				if !yield(r) {
+					return
+				}
+			}
+		})
+	})
+	if b.String() != spec(day, rows) {
+		probe.Errorf(t, "report.shared", "a report that is written while others are built differs from one that is written alone.")
+	}
+	for _, got := range built {
+		if got != spec(day, other) {
+			probe.Fatalf(t, "report.shared", "a report that is built while another is written is %q instead of %q.", got, spec(day, other))
+		}
+	}
+	first := report.Build(day, rows[:3])
+	report.Build(day, rows[3:6])
+	if first != spec(day, rows[:3]) {
+		probe.Errorf(t, "report.shared", "a report changes when the next one is built.")
+	}
+}
+
+// writers gives each write to both, as io.MultiWriter does.
+type writers struct {
+	b *strings.Builder
+	m *meter
+}
+
+func (w writers) Write(p []byte) (int, error) {
+	w.m.Write(p)
+	return w.b.Write(p)
+}
