@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"pitstop/checker/grade":          50,
 	"pitstop/checker/check/gotest":   41, // kinds do not import one another
 	"pitstop/checker/check/mutants":  41,
+	"pitstop/checker/check/analysis": 41,
 	"pitstop/checker/check":          40,
 	"pitstop/checker/workshop":       35,
 	"pitstop/checker/render":         32,

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pitstop/checker/check"
+	"pitstop/checker/check/analysis"
 	"pitstop/checker/check/gotest"
 	"pitstop/checker/check/mutants"
 	"pitstop/checker/gotool"
@@ -39,7 +40,7 @@ const (
 )
 
 // kinds is the table of the kinds of check.
-var kinds = check.Kinds{"test": gotest.Kind{}, "mutants": mutants.Kind{}}
+var kinds = check.Kinds{"test": gotest.Kind{}, "mutants": mutants.Kind{}, "analysis": analysis.Kind{}}
 
 // exit carries a status through cobra. Its error, if any, is what is printed.
 type exit struct {
