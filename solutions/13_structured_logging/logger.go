@@ -1,0 +1,37 @@
+package booking
+
+import (
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// LogConfig says where the log goes.
+type LogConfig struct {
+	// Level is the least level that is written. Whoever holds it may change it
+	// at any time, and the logger follows.
+	Level zap.AtomicLevel
+
+	Outputs []string // files, or stdout and stderr
+}
+
+// NewLogger makes the service's logger. An entry is one JSON object on a line
+// of its own, with ts, level and msg beside its fields; each entry of Level or
+// above is written. Where that cannot be had, because an output cannot be
+// opened, or Outputs is empty, or there is no Level, it returns an error and no
+// logger: a service that cannot log does not start.
+func NewLogger(cfg LogConfig) (*zap.Logger, error) {
+	if len(cfg.Outputs) == 0 {
+		return nil, errors.New("log: no outputs") // zap would write to nowhere
+	}
+	c := zap.NewProductionConfig()
+	c.Level = cfg.Level
+	c.OutputPaths = cfg.Outputs
+	c.Sampling = nil // our messages are constant: sampling drops orders
+	logger, err := c.Build()
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	return logger, nil
+}
