@@ -241,8 +241,9 @@ func (g *grading) process(ctx context.Context, m mutant, count int) (outcome, er
 		Binary: g.binary, Dir: dir, Tests: g.tests, Count: count, Limits: lim,
 		Env: []string{
 			Variable + "=" + m.Name,
-			// Each run reports its race, also one that an earlier run reported.
-			"GORACE=atexit_sleep_ms=0 suppress_equal_stacks=0 suppress_equal_addresses=0",
+			// A process reports each race once only, so it ends with the first,
+			// and the next run is in a new one.
+			"GORACE=atexit_sleep_ms=0 halt_on_error=1",
 		},
 	})
 	if err != nil {
@@ -281,6 +282,9 @@ func read(res *gotool.Result, tests []string, count int) outcome {
 	case o.failed == 0 && res.Status != 0:
 		// What ended it looked at all runs together, as goleak's VerifyTestMain.
 		o.passed, o.failed = 0, count
+	}
+	if o.words == "" && o.failed > 0 && len(res.Report.Races) > 0 {
+		o.words = "the race detector's report"
 	}
 	if o.words == "" && o.failed > 0 {
 		o.words = said([]byte(res.Report.Crash))
