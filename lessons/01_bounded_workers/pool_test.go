@@ -33,9 +33,9 @@ func TestPool_NeverRunsMoreTasksThanWorkers(t *testing.T) {
 	j.fill(p)
 
 	// A pool that lets one more through needs a moment to show it.
-	poll(100*time.Millisecond, func() bool { return j.running.Load() > workers })
+	probe.Poll(100*time.Millisecond, func() bool { return j.running.Load() > workers })
 	j.open()
-	eventually(func() bool { return j.ended.Load() == j.accepted })
+	wait.Eventually(func() bool { return j.ended.Load() == j.accepted })
 	if peak := j.peak.Load(); !probe.AtMost(t, "tasks running at once", peak, workers, "tasks") {
 		probe.Errorf(t, "pool.unbounded", "%d tasks ran at once in a pool of %d workers.", peak, workers)
 	}
@@ -67,11 +67,11 @@ func TestPool_FullQueueRefusesAtOnce(t *testing.T) {
 
 	// Full is a state, not the end: once tasks have run there is room again.
 	j.open()
-	if !eventually(func() bool { return j.ended.Load() == j.accepted }) {
+	if !wait.Eventually(func() bool { return j.ended.Load() == j.accepted }) {
 		probe.Fatalf(t, "pool.task_lost", "%d of %d accepted tasks had not run %v after the pool could go on.",
-			j.accepted-j.ended.Load(), j.accepted, patience())
+			j.accepted-j.ended.Load(), j.accepted, wait.Limit())
 	}
-	if !eventually(func() bool { return j.submit(p) == nil }) {
+	if !wait.Eventually(func() bool { return j.submit(p) == nil }) {
 		probe.Errorf(t, "pool.refused", "all tasks have run, and Submit still refuses.")
 	}
 }
@@ -82,7 +82,7 @@ func TestPool_GoroutinesStayBounded(t *testing.T) {
 	j := newJobs(t)
 	j.fill(p)
 	// The goroutine that made the last call may still be on its way out.
-	poll(50*time.Millisecond, func() bool { return runtime.NumGoroutine()-before <= mostGoroutines })
+	probe.Poll(50*time.Millisecond, func() bool { return runtime.NumGoroutine()-before <= mostGoroutines })
 	n := runtime.NumGoroutine() - before
 	if !probe.AtMost(t, "goroutines under a slow database", n, mostGoroutines, "goroutines") {
 		probe.Errorf(t, "pool.goroutines", "%d goroutines stand in a pool of %d workers and a queue of %d after %d calls of Submit.",
@@ -141,11 +141,11 @@ func checkSentinels(t *testing.T) {
 func checkWidth(t *testing.T, p *pool.Pool, j *jobs, code, where string) {
 	t.Helper()
 	for range workers {
-		if !eventually(func() bool { return j.submit(p) == nil }) {
+		if !wait.Eventually(func() bool { return j.submit(p) == nil }) {
 			probe.Fatalf(t, code, "Submit keeps refusing %s, where %d tasks are accepted and %d have ended.", where, j.accepted, j.ended.Load())
 		}
 	}
-	eventually(func() bool { return j.running.Load() == workers })
+	wait.Eventually(func() bool { return j.running.Load() == workers })
 	if n := j.running.Load(); !probe.Equal(t, "tasks side by side "+where, n, workers, "tasks") {
 		probe.Errorf(t, code, "only %d of %d workers are at work %s, though %d tasks could run.", n, workers, where, workers)
 	}
@@ -215,10 +215,10 @@ func (j *jobs) fill(p *pool.Pool) (refusal error) {
 			// What the pool took may still be on its way to a worker.
 			time.Sleep(time.Millisecond)
 		}
-		if time.Since(started) > patience() {
-			hung.Store(true)
+		if time.Since(started) > wait.Limit() {
+			wait.InVain()
 			probe.Fatalf(j.t, "pool.submit_blocks", "%d calls of Submit took more than %v while the pool was full: it waits before it refuses.",
-				j.offered, patience())
+				j.offered, wait.Limit())
 		}
 	}
 	if refusal == nil {
@@ -262,7 +262,7 @@ func shutdown(ctx context.Context, p *pool.Pool) pending {
 // is not back in time, and with pool.panic when it panicked.
 func (c pending) wait(t testing.TB, code, situation string, args ...any) result {
 	t.Helper()
-	limit := patience()
+	limit := wait.Limit()
 	select {
 	case r := <-c.done:
 		if r.panicked != nil {
@@ -270,42 +270,11 @@ func (c pending) wait(t testing.TB, code, situation string, args ...any) result 
 		}
 		return r
 	case <-time.After(limit):
-		hung.Store(true)
+		wait.InVain()
 		probe.Fatalf(t, code, "%s was not back after %v; %s.", c.name, limit, fmt.Sprintf(situation, args...))
 		panic("unreachable")
 	}
 }
 
-// hung is set by the first wait that was in vain. From then on the verdict is
-// clear, and the other tests wait less.
-var hung atomic.Bool
-
-// patience is how long a test waits for what must come. A sound pool never
-// uses it up.
-func patience() time.Duration {
-	if hung.Load() {
-		return 400 * time.Millisecond
-	}
-	return 3 * time.Second
-}
-
-// eventually polls until cond holds, and gives up when patience is used up.
-func eventually(cond func() bool) bool {
-	if poll(patience(), cond) {
-		return true
-	}
-	hung.Store(true)
-	return false
-}
-
-// poll asks until cond holds or the time is up, and reports whether it holds.
-func poll(limit time.Duration, cond func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(200 * time.Microsecond) {
-		if cond() {
-			return true
-		}
-		if time.Now().After(end) {
-			return cond()
-		}
-	}
-}
+// wait is how long a test waits for what must come.
+var wait = probe.Patience{Full: 3 * time.Second, Short: 400 * time.Millisecond}

@@ -2,9 +2,6 @@ package broadcast_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -17,10 +14,7 @@ import (
 	broadcast "pitstop/lessons/05_broadcast"
 )
 
-// A scene plays in a process of its own, so that a hub that panics or stands
-// still takes no test along. Within, it plays in a synctest bubble: time is
-// fake and passes when nothing else can happen, so that a minute of waiting
-// costs nothing and what has not come by then never comes.
+// scenes play in processes and bubbles of their own.
 var scenes = map[string]func() outcome{
 	"one never reads":   oneNeverReads,
 	"one reads late":    oneReadsLate,
@@ -36,59 +30,18 @@ const patience = 5 * time.Second
 // long is how long a scene waits, in its own time, for what should come.
 const long = time.Minute
 
-func TestMain(m *testing.M) {
-	programs := map[string]func() int{}
-	for name, scene := range scenes {
-		programs[name] = func() int {
-			testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: name, F: func(t *testing.T) {
-				synctest.Test(t, func(*testing.T) {
-					b, err := json.Marshal(scene())
-					if err != nil {
-						panic(err)
-					}
-					fmt.Printf("\noutcome %s\n", b)
-					os.Exit(0)
-				})
-			}}}, nil, nil)
-			return 1
-		}
-	}
-	probe.Main(m, programs)
-}
+func TestMain(m *testing.M) { probe.Scenes(m, scenes) }
 
 // play plays a scene. It ends the test where the scene does not come to its end.
-func play(t *testing.T, name string) (o outcome) {
+func play(t *testing.T, name string) outcome {
 	t.Helper()
 	return playFor(t, name, patience)
 }
 
 // playFor is play with another patience, for a scene with much to do.
-func playFor(t *testing.T, name string, patience time.Duration) (o outcome) {
+func playFor(t *testing.T, name string, patience time.Duration) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	p := probe.Start(t, name)
-	line, err := p.Line(ctx, "outcome ")
-	if err == nil {
-		_, err = p.Wait(ctx)
-	}
-	out := p.Output()
-	if _, report, found := strings.Cut(out, "WARNING: DATA RACE"); found {
-		at := regexp.MustCompile(`hub[\w.]*\.go:\d+`).FindString(report)
-		probe.Errorf(t, "race.data", "the race detector reports a data race, first seen at %s (%s).", at, name)
-	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		probe.Fatalf(t, "broadcast.hang", "after %v goroutines still wait for a lock whose holder waits, or run in circles (%s).", patience, name)
-	default:
-		cause := regexp.MustCompile(`(?m)^(panic|fatal error): .*`).FindString(out)
-		probe.Fatalf(t, "broadcast.crash", "the process came down with %q (%s).", cause, name)
-	}
-	if err := json.Unmarshal([]byte(line), &o); err != nil {
-		t.Fatalf("outcome %q: %v", line, err)
-	}
-	return o
+	return probe.Play[outcome](t, name, "broadcast", patience)
 }
 
 // outcome is what a scene saw.

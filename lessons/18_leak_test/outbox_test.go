@@ -23,7 +23,7 @@ func TestClose_LeavesNoGoroutine(t *testing.T) {
 	}
 	o.Close()
 
-	time.Sleep(50 * time.Millisecond) // let them end
+	time.Sleep(50 * time.Millisecond)                      // let them end
 	if after := runtime.NumGoroutine(); after > before+2 { // the runtime has some of its own
 		t.Errorf("%d goroutines before, %d after Close", before, after)
 	}

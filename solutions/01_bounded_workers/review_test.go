@@ -47,7 +47,7 @@ func TestReview_SubmitIsRefusedFromShutdownOn(t *testing.T) {
 		j := newJobs(t)
 		j.fill(p)
 		done := shutdown(context.Background(), p)
-		if !eventually(func() bool { return errors.Is(submitClosing(t, p, j), pool.ErrClosed) }) {
+		if !wait.Eventually(func() bool { return errors.Is(submitClosing(t, p, j), pool.ErrClosed) }) {
 			probe.Errorf(t, "pool.closed", "Submit keeps giving %v while Shutdown waits for a full pool: callers are told to come back to one that takes nothing any more.", submitClosing(t, p, j))
 		}
 		j.open()
@@ -84,7 +84,7 @@ func TestReview_ShutdownGivesUpAtItsDeadline(t *testing.T) {
 	p := pool.New(pool.Config{Workers: workers, Queue: queue})
 	j := newJobs(t)
 	checkSubmitted(t, p, j, workers)
-	eventually(func() bool { return j.running.Load() == workers })
+	wait.Eventually(func() bool { return j.running.Load() == workers })
 	for range queue {
 		j.submit(p)
 	}
@@ -157,7 +157,7 @@ func TestReview_ShutdownFromSeveralPlaces(t *testing.T) {
 }
 
 func TestReview_PanicStaysInItsTask(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*wait.Limit())
 	defer cancel()
 	proc := probe.Start(t, "panics")
 	for _, hook := range []string{"with OnPanic", "without OnPanic"} {
@@ -174,7 +174,7 @@ func TestReview_PanicStaysInItsTask(t *testing.T) {
 			t.Fatalf("outcome %q: %v", line, err)
 		}
 		if !probe.Equal(t, "workers left after panics "+hook, o.Width, workers, "workers") {
-			hung.Store(true)
+			wait.InVain()
 			probe.Errorf(t, "pool.worker_lost", "%d of %d workers are left after %d tasks that panic, %s: a panic ends more than its task.",
 				o.Width, workers, panicking, hook)
 		}
@@ -205,8 +205,8 @@ func TestReview_ShutdownWaitsForOnPanic(t *testing.T) {
 	}
 	select {
 	case <-told:
-	case <-time.After(patience()):
-		probe.Fatalf(t, "pool.panic_report", "OnPanic has not heard of a panic after %v.", patience())
+	case <-time.After(wait.Limit()):
+		probe.Fatalf(t, "pool.panic_report", "OnPanic has not heard of a panic after %v.", wait.Limit())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 	defer cancel()
@@ -253,7 +253,7 @@ func TestReview_EachAcceptedTaskRunsOnce(t *testing.T) {
 			}))
 		}
 		// Shutdown comes at another point of the storm in each round.
-		eventually(func() bool { return submitted.Load() >= int64(round*submitters*each/rounds) })
+		wait.Eventually(func() bool { return submitted.Load() >= int64(round*submitters*each/rounds) })
 		one, two := shutdown(context.Background(), p), shutdown(context.Background(), p)
 		one.wait(t, "pool.hang", "tasks were being submitted")
 		two.wait(t, "pool.hang", "tasks were being submitted")
@@ -261,7 +261,7 @@ func TestReview_EachAcceptedTaskRunsOnce(t *testing.T) {
 		for _, c := range calls {
 			c.wait(t, "pool.submit_blocks", "Shutdown was called meanwhile")
 		}
-		poll(time.Millisecond, func() bool { return all.Load() != atReturn })
+		probe.Poll(time.Millisecond, func() bool { return all.Load() != atReturn })
 		if n := all.Load(); n != atReturn {
 			probe.Fatalf(t, "pool.shutdown_early", "%d tasks ran after both calls to Shutdown had returned.", n-atReturn)
 		}
@@ -304,7 +304,7 @@ func TestReview_TaskMaySubmit(t *testing.T) {
 			if !taken {
 				probe.Fatalf(t, "pool.refused", "an idle pool keeps refusing.")
 			}
-			if !eventually(func() bool { return parents.Load() == int64(i+1) && children.Load() == accepted.Load() }) {
+			if !wait.Eventually(func() bool { return parents.Load() == int64(i+1) && children.Load() == accepted.Load() }) {
 				probe.Fatalf(t, "pool.deadlock", "a task that calls Submit does not get on: %d of %d such tasks have ended, and %d of %d that they added.",
 					parents.Load(), i+1, children.Load(), accepted.Load())
 			}
@@ -333,9 +333,9 @@ func TestReview_TaskMaySubmit(t *testing.T) {
 			if !errors.Is(err, pool.ErrClosed) {
 				probe.Errorf(t, "pool.closed", "a task that called Submit during Shutdown got %v, not ErrClosed.", err)
 			}
-		case <-time.After(patience()):
-			hung.Store(true)
-			probe.Fatalf(t, "pool.deadlock", "a task called Submit during Shutdown and was not back after %v: each waits for the other.", patience())
+		case <-time.After(wait.Limit()):
+			wait.InVain()
+			probe.Fatalf(t, "pool.deadlock", "a task called Submit during Shutdown and was not back after %v: each waits for the other.", wait.Limit())
 		}
 		done.wait(t, "pool.hang", "a task had called Submit meanwhile")
 	})
@@ -345,12 +345,12 @@ func TestReview_SlowTasksHoldUpNoOthers(t *testing.T) {
 	p := pool.New(pool.Config{Workers: workers, Queue: queue})
 	j := newJobs(t)
 	checkSubmitted(t, p, j, workers-1)
-	eventually(func() bool { return j.running.Load() == workers-1 })
+	wait.Eventually(func() bool { return j.running.Load() == workers-1 })
 	const quick = 3 * queue
 	var ran atomic.Int64
 	for i := range quick {
 		taken := submitSoon(t, p, "pool.submit_blocks", func() { ran.Add(1) })
-		if !taken || !eventually(func() bool { return ran.Load() == int64(i+1) }) {
+		if !taken || !wait.Eventually(func() bool { return ran.Load() == int64(i+1) }) {
 			probe.Fatalf(t, "pool.stuck", "quick task %d does not run although only %d of %d workers are busy.", i+1, workers-1, workers)
 		}
 	}
@@ -365,7 +365,7 @@ func TestReview_PoolsShareNothing(t *testing.T) {
 	checkWidth(t, b, k, "pool.shared", "while another pool is full")
 	shutdown(context.Background(), b).wait(t, "pool.shared", "its tasks could run, and another pool is full")
 	j.open()
-	if !eventually(func() bool { return j.ended.Load() == j.accepted }) {
+	if !wait.Eventually(func() bool { return j.ended.Load() == j.accepted }) {
 		probe.Fatalf(t, "pool.shared", "%d of %d tasks of one pool have run after another was shut down.", j.ended.Load(), j.accepted)
 	}
 	if !submitSoon(t, a, "pool.shared", func() {}) {
@@ -379,12 +379,12 @@ func TestReview_FiguresBelowOneCountAsOne(t *testing.T) {
 		var p *pool.Pool
 		call("New", func() error { p = pool.New(cfg); return nil }).wait(t, "pool.config", "it was called %s", situation)
 		j := newJobs(t)
-		if !eventually(func() bool { return j.submit(p) == nil }) {
+		if !wait.Eventually(func() bool { return j.submit(p) == nil }) {
 			probe.Fatalf(t, "pool.config", "a pool %s takes no task: a figure below 1 counts as 1.", situation)
 		}
 		j.fill(p)
 		j.open()
-		if !eventually(func() bool { return j.ended.Load() == j.accepted }) {
+		if !wait.Eventually(func() bool { return j.ended.Load() == j.accepted }) {
 			probe.Fatalf(t, "pool.config", "a pool %s has run %d of %d accepted tasks.", situation, j.ended.Load(), j.accepted)
 		}
 		if peak := j.peak.Load(); peak != 1 || j.accepted > 3 {
@@ -417,7 +417,7 @@ func checkShutdown(t *testing.T, p *pool.Pool, situation string) {
 // pool may give a task's place back a moment after the task has ended.
 func submitSoon(t *testing.T, p *pool.Pool, code string, f func()) bool {
 	t.Helper()
-	return eventually(func() bool {
+	return wait.Eventually(func() bool {
 		return call("Submit", func() error { return p.Submit(f) }).wait(t, code, "the pool has room").err == nil
 	})
 }
@@ -436,11 +436,11 @@ func submitClosing(t *testing.T, p *pool.Pool, j *jobs) error {
 func untilClosed(t *testing.T, p *pool.Pool, j *jobs) {
 	t.Helper()
 	var err error
-	if !eventually(func() bool {
+	if !wait.Eventually(func() bool {
 		err = submitClosing(t, p, j)
 		return errors.Is(err, pool.ErrClosed)
 	}) {
-		probe.Fatalf(t, "pool.closed", "Submit gives %v, not ErrClosed, %v after Shutdown was called.", err, patience())
+		probe.Fatalf(t, "pool.closed", "Submit gives %v, not ErrClosed, %v after Shutdown was called.", err, wait.Limit())
 	}
 }
 
@@ -481,13 +481,13 @@ func panicOutcome(hook bool) (o outcome) {
 	p := pool.New(cfg)
 	var begun atomic.Int64
 	for i := range panicking {
-		taken := eventually(func() bool {
+		taken := wait.Eventually(func() bool {
 			return p.Submit(func() {
 				begun.Add(1)
 				unload(i)
 			}) == nil
 		})
-		if !taken || !eventually(func() bool { return begun.Load() >= int64(i+1) }) {
+		if !taken || !wait.Eventually(func() bool { return begun.Load() >= int64(i+1) }) {
 			break // the workers have gone
 		}
 	}
@@ -495,7 +495,7 @@ func panicOutcome(hook bool) (o outcome) {
 	gate := make(chan struct{})
 	var running atomic.Int64
 	for range workers {
-		if !eventually(func() bool {
+		if !wait.Eventually(func() bool {
 			return p.Submit(func() {
 				running.Add(1)
 				<-gate
@@ -504,19 +504,19 @@ func panicOutcome(hook bool) (o outcome) {
 			break
 		}
 	}
-	eventually(func() bool { return running.Load() == workers })
+	wait.Eventually(func() bool { return running.Load() == workers })
 	o.Width = int(running.Load())
 	close(gate)
-	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit())
 	defer cancel()
 	select {
 	case r := <-shutdown(ctx, p).done:
 		o.Drained = r.err == nil && r.panicked == nil
-	case <-time.After(2 * patience()):
+	case <-time.After(2 * wait.Limit()):
 	}
 
 	if hook {
-		eventually(func() bool { mu.Lock(); defer mu.Unlock(); return len(values) >= panicking })
+		wait.Eventually(func() bool { mu.Lock(); defer mu.Unlock(); return len(values) >= panicking })
 	}
 	mu.Lock()
 	defer mu.Unlock()
