@@ -80,26 +80,35 @@ type subject struct {
 // Progress hears of each mend when its runs are done.
 type Progress func(done, all int, name string, problem string)
 
-// Verify grades every known mend of the lessons, runs times each, jobs of
-// them at once.
-func Verify(ctx context.Context, w *workshop.Workshop, e *grade.Engine, lessons []*lesson.Lesson, runs, jobs int, tell Progress) (*Report, error) {
+// Options say how Verify goes about it.
+type Options struct {
+	Runs         int  // of every mend
+	Jobs         int  // mends at once
+	SkipRejected bool // leave the wrong mends out: they are most of the work, and a flake hurts who is right
+}
+
+// Verify grades every known mend of the lessons.
+func Verify(ctx context.Context, w *workshop.Workshop, e *grade.Engine, lessons []*lesson.Lesson, o Options, tell Progress) (*Report, error) {
 	start := time.Now()
 	r := &Report{
-		Type: "verify", Lessons: len(lessons), Runs: runs,
+		Type: "verify", Lessons: len(lessons), Runs: o.Runs,
 		FalseRejects: []string{}, FalseAccepts: []string{}, WrongReason: []string{}, Flakes: []string{}, Errors: []string{}, Skipped: []string{},
 	}
 	subjects, err := subjects(w, lessons)
 	if err != nil {
 		return nil, err
 	}
+	if o.SkipRejected {
+		subjects = slices.DeleteFunc(subjects, func(s subject) bool { return s.kind == rejected })
+	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan subject)
 	done := 0
-	for range max(1, jobs) {
+	for range max(1, o.Jobs) {
 		wg.Go(func() {
 			for s := range next {
-				verdicts := repeat(ctx, e, s, runs)
+				verdicts := repeat(ctx, e, s, o.Runs)
 				mu.Lock()
 				done++
 				problem := r.judge(s, verdicts)

@@ -16,12 +16,12 @@ import (
 )
 
 func (a *app) verifyCmd() *cobra.Command {
-	var runs, jobs int
+	var o author.Options
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "verify [LESSON…]", Short: "For authors: is the grader right about every known mend?",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if runs < 1 || jobs < 1 {
+			if o.Runs < 1 || o.Jobs < 1 {
 				return usage("--runs and --jobs: at least 1")
 			}
 			w, err := a.open(true)
@@ -44,7 +44,7 @@ func (a *app) verifyCmd() *cobra.Command {
 			}
 			defer unlock()
 			line := newLine(a.err, a.terminal)
-			r, err := author.Verify(cmd.Context(), w, e, lessons, runs, jobs, func(n, all int, name, problem string) {
+			r, err := author.Verify(cmd.Context(), w, e, lessons, o, func(n, all int, name, problem string) {
 				if problem != "" {
 					line.clear()
 					fmt.Fprintln(a.err, "WRONG", problem)
@@ -69,8 +69,9 @@ func (a *app) verifyCmd() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&runs, "runs", 1, "grade every mend `N` times and report those whose verdict varies")
-	cmd.Flags().IntVar(&jobs, "jobs", 2*runtime.NumCPU(), "grade up to `N` mends at once; wrong ones mostly wait")
+	cmd.Flags().IntVar(&o.Runs, "runs", 1, "grade every mend `N` times and report those whose verdict varies")
+	cmd.Flags().BoolVar(&o.SkipRejected, "skip-rejected", false, "leave out the wrong mends, for many runs of the right ones")
+	cmd.Flags().IntVar(&o.Jobs, "jobs", 2*runtime.NumCPU(), "grade up to `N` mends at once; wrong ones mostly wait")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	return cmd
 }
