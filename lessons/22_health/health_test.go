@@ -179,11 +179,11 @@ type answer struct {
 
 // ask sends one request and waits for the answer as long as there is patience.
 func (s *server) ask(method, path string) answer {
-	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Limit())
 	defer cancel()
 	a := s.askContext(ctx, method, path)
 	if a.err != nil {
-		hung.Store(true)
+		wait.InVain()
 	}
 	return a
 }
@@ -226,36 +226,5 @@ func (a answer) wantStatus(t testing.TB, want string) {
 	}
 }
 
-// hung is set by the first wait that was in vain. From then on the verdict is
-// clear, and the other tests wait less.
-var hung atomic.Bool
-
-// patience is how long a test waits for what must come. A sound service never
-// uses it up.
-func patience() time.Duration {
-	if hung.Load() {
-		return 400 * time.Millisecond
-	}
-	return 1500 * time.Millisecond
-}
-
-// eventually polls until cond holds, and gives up when patience is used up.
-func eventually(cond func() bool) bool {
-	if poll(patience(), cond) {
-		return true
-	}
-	hung.Store(true)
-	return false
-}
-
-// poll asks until cond holds or the time is up, and reports whether it holds.
-func poll(limit time.Duration, cond func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(200 * time.Microsecond) {
-		if cond() {
-			return true
-		}
-		if time.Now().After(end) {
-			return cond()
-		}
-	}
-}
+// wait is how long a test waits for what must come.
+var wait = probe.Patience{Full: 1500 * time.Millisecond, Short: 400 * time.Millisecond}

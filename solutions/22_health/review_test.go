@@ -22,7 +22,7 @@ import (
 func TestReview_ThousandProbesCauseOnePing(t *testing.T) {
 	const probes, together = 1000, 50
 	db := newDependency(t)
-	open := db.waits()
+	open := db.waits(nil)
 	h := health.New(lasting(db))
 	h.Started()
 	var inside atomic.Int64
@@ -40,8 +40,8 @@ func TestReview_ThousandProbesCauseOnePing(t *testing.T) {
 	for range together {
 		wg.Go(ask)
 	}
-	eventually(func() bool { return inside.Load() == together })
-	poll(20*time.Millisecond, func() bool { return db.calls.Load() > 1 })
+	wait.Eventually(func() bool { return inside.Load() == together })
+	probe.Poll(20*time.Millisecond, func() bool { return db.calls.Load() > 1 })
 	open()
 	wg.Wait()
 	for range together {
@@ -69,7 +69,7 @@ func TestReview_ProbeThatLeavesChangesNothing(t *testing.T) {
 	for _, second := range []string{"while another waits", "before another comes"} {
 		t.Run(second, func(t *testing.T) {
 			db := newDependency(t)
-			open := db.waits()
+			open := db.waits(nil)
 			h := health.New(lasting(db))
 			h.Started()
 			var inside atomic.Int64
@@ -79,18 +79,18 @@ func TestReview_ProbeThatLeavesChangesNothing(t *testing.T) {
 			ctx, leave := context.WithCancel(t.Context())
 			left, other := make(chan answer, 1), make(chan answer, 1)
 			go func() { left <- public.askContext(ctx, http.MethodGet, health.ReadyPath) }()
-			if !eventually(func() bool { return db.inside.Load() == 1 }) {
+			if !wait.Eventually(func() bool { return db.inside.Load() == 1 }) {
 				leave()
 				probe.Fatalf(t, "health.no_ping", "a probe of a fresh service caused %d pings.", db.calls.Load())
 			}
 			if second == "while another waits" {
 				go func() { other <- public.ask(http.MethodGet, health.ReadyPath) }()
-				eventually(func() bool { return inside.Load() == 2 })
+				wait.Eventually(func() bool { return inside.Load() == 2 })
 				time.Sleep(5 * time.Millisecond) // it finds the ping under way
 			}
 			leave()
 			<-left
-			poll(20*time.Millisecond, func() bool { return db.inside.Load() == 0 })
+			probe.Poll(20*time.Millisecond, func() bool { return db.inside.Load() == 0 })
 			open()
 			if second == "before another comes" {
 				other <- public.ask(http.MethodGet, health.ReadyPath)
@@ -125,7 +125,7 @@ func TestReview_OutcomesAreRenewed(t *testing.T) {
 		{"works after it hung", db.works, http.StatusOK},
 	} {
 		turn.do()
-		if !eventually(func() bool { return public.get(health.ReadyPath).code == turn.code }) {
+		if !wait.Eventually(func() bool { return public.get(health.ReadyPath).code == turn.code }) {
 			probe.Fatalf(t, "health.stale", "the database %s, and ready keeps answering otherwise than %d, with a MaxAge of %v.", turn.name, turn.code, cfg.MaxAge)
 		}
 	}
@@ -146,7 +146,7 @@ func TestReview_HungDependencyLeavesNothingBehind(t *testing.T) {
 		wg.Go(func() { public.ask(http.MethodGet, health.ReadyPath) })
 	}
 	wg.Wait()
-	if !eventually(func() bool { return db.inside.Load() == 0 }) {
+	if !wait.Eventually(func() bool { return db.inside.Load() == 0 }) {
 		probe.Errorf(t, "health.ping_unbounded", "%d pings are still under way after all probes were answered: nothing has ended their context.", db.inside.Load())
 	}
 	public.stop()
@@ -183,37 +183,47 @@ func TestReview_DeafDependencyIsAskedOnceAtATime(t *testing.T) {
 		probe.Errorf(t, "health.pile_up", "%d pings of one check are under way after %d probes one after another: each that hangs costs a connection.", n, probes)
 	}
 	open()
-	if !eventually(func() bool { return public.get(health.ReadyPath).code == http.StatusOK }) {
+	if !wait.Eventually(func() bool { return public.get(health.ReadyPath).code == http.StatusOK }) {
 		probe.Errorf(t, "health.stale", "a ping that hung has come back, and ready still refuses.")
 	}
 }
 
 func TestReview_TimeoutIsTheOneConfigured(t *testing.T) {
-	db := newDependency(t)
-	db.hangs()
-	cfg := config(db)
+	const checks = 12
+	gate := make(chan struct{})
+	cfg := config()
 	cfg.Timeout = timeout
+	for range checks {
+		cfg.Checks = append(cfg.Checks, health.Check{Name: "database", Ping: func(context.Context) error { // deaf, too
+			<-gate
+			return nil
+		}})
+	}
 	h := health.New(cfg)
 	h.Started()
 	public, admin := serve(t, h.Handler()), serve(t, h.Admin())
+	t.Cleanup(func() { close(gate) })
 	const most = 10 * timeout
 	for name, ask := range map[string]func() answer{
 		"ready":  func() answer { return public.ask(http.MethodGet, health.ReadyPath) },
 		"status": func() answer { return admin.ask(http.MethodGet, health.StatusPath) },
 	} {
+		var a answer
 		fastest := time.Hour // one of three, for the machine may be busy
 		for range 3 {
-			a := ask()
+			a = ask()
 			if a.err != nil {
-				probe.Fatalf(t, "health.unbounded", "%s has not answered after %v while the database hangs, with a Timeout of %v.", name, a.waited, timeout)
+				probe.Fatalf(t, "health.unbounded", "%s has not answered after %v while %d checks hang, with a Timeout of %v.", name, a.waited, checks, timeout)
 			}
 			if fastest = min(fastest, a.waited); fastest < most {
 				break
 			}
 		}
 		if fastest >= most {
-			probe.Errorf(t, "health.timeout", "%s took %v and more, each of three times, with a Timeout of %v.", name, fastest, timeout)
+			probe.Fatalf(t, "health.timeout", "%s took %v and more, each of three times, while %d checks hang: the Timeout of %v is for all of them together.", name, fastest, checks, timeout)
 		}
+		a.wantStatus(t, health.Unavailable)
+		a.wantNoStore(t, name+", when the time is up,")
 	}
 }
 
@@ -257,6 +267,15 @@ func TestReview_ChecksRunSideBySide(t *testing.T) {
 			checkReady(t, serve(t, h.Handler()), http.StatusServiceUnavailable, health.Unavailable, "health.check_skipped", fmt.Sprintf("when check %d of %d fails", i+1, len(all)))
 		})
 	}
+	t.Run("two checks of the same name", func(t *testing.T) {
+		cfg := config(a, b)
+		b.fails(errors.New("refused"))
+		a.works()
+		cfg.Checks[1].Name = cfg.Checks[0].Name
+		h := health.New(cfg)
+		h.Started()
+		checkReady(t, serve(t, h.Handler()), http.StatusServiceUnavailable, health.Unavailable, "health.check_skipped", "when the second of two checks named database fails")
+	})
 	t.Run("no checks", func(t *testing.T) {
 		h := health.New(config())
 		h.Started()
@@ -264,25 +283,95 @@ func TestReview_ChecksRunSideBySide(t *testing.T) {
 	})
 }
 
-func TestReview_StoppingIsFinal(t *testing.T) {
-	t.Run("for a probe under way", func(t *testing.T) {
-		db := newDependency(t)
-		open := db.waits()
-		h := health.New(lasting(db))
-		h.Started()
-		public := serve(t, h.Handler())
-		t.Cleanup(open)
-		got := make(chan answer, 1)
-		go func() { got <- public.ask(http.MethodGet, health.ReadyPath) }()
-		if !eventually(func() bool { return db.inside.Load() == 1 }) {
-			probe.Fatalf(t, "health.no_ping", "a probe of a fresh service caused %d pings.", db.calls.Load())
+func TestReview_FailureIsOfOneCheck(t *testing.T) {
+	db, queue := newDependency(t), newDependency(t)
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	var begun, cut atomic.Bool
+	db.will(func(ctx context.Context) error {
+		begun.Store(true)
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			cut.Store(true)
 		}
-		h.Stopping()
-		open()
-		if a := <-got; !probe.Equal(t, "ready for a probe from before Stopping", a.code, http.StatusServiceUnavailable, "status") {
-			probe.Errorf(t, "health.stopping", "a probe that waited for the database while Stopping was called is told %d.", a.code)
-		}
+		return ctx.Err()
 	})
+	queue.fails(errors.New("refused"))
+	h := health.New(lasting(db, queue))
+	h.Started()
+	admin := serve(t, h.Admin())
+	t.Cleanup(open)
+	got := make(chan answer, 1)
+	go func() { got <- admin.ask(http.MethodGet, health.StatusPath) }()
+	if !wait.Eventually(func() bool { return begun.Load() && queue.calls.Load() == 1 && queue.inside.Load() == 0 }) {
+		probe.Fatalf(t, "health.serial", "the database is slow and the queue refuses; one look at the status caused %d and %d pings.", db.calls.Load(), queue.calls.Load())
+	}
+	probe.Poll(20*time.Millisecond, cut.Load)
+	open()
+	if a := <-got; cut.Load() || !strings.Contains(a.body, `"`+health.OK+`"`) {
+		probe.Errorf(t, "health.check_canceled", "the queue refused while the database, which is well, was being asked (its context ended early: %t), and the status says %s.",
+			cut.Load(), strings.TrimSpace(a.body))
+	}
+}
+
+// The age of an outcome begins when its ping has returned. Else a database that
+// takes as long as MaxAge is asked by every probe, just when it is slow.
+func TestReview_OutcomeOfASlowPingIsUsedAgain(t *testing.T) {
+	for maxAge := 10 * time.Millisecond; maxAge < time.Second; maxAge *= 2 {
+		var calls, returned atomic.Int64
+		begin := time.Now()
+		cfg := config()
+		cfg.MaxAge = maxAge
+		cfg.Checks = []health.Check{{Name: "database", Ping: func(context.Context) error {
+			if calls.Add(1) == 1 {
+				time.Sleep(maxAge + time.Millisecond)
+				returned.Store(int64(time.Since(begin)))
+			}
+			return nil
+		}}}
+		h := health.New(cfg)
+		h.Started()
+		handler := h.Handler()
+		for range 2 {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, health.ReadyPath, nil))
+		}
+		if age := time.Since(begin) - time.Duration(returned.Load()); age >= maxAge {
+			continue // the machine is busy, and this outcome is too old anyway
+		}
+		n := calls.Load()
+		if !probe.Equal(t, "pings for two, where one outlasts MaxAge", n, 1, "pings") {
+			probe.Errorf(t, "health.age", "a ping took longer than MaxAge, and the next probe came at once: %d pings. The age of an outcome begins when the ping returns.", n)
+		}
+		return
+	}
+}
+
+func TestReview_StoppingIsFinal(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("refused")} {
+		t.Run(fmt.Sprintf("for a probe under way, whose ping gives %v", failure), func(t *testing.T) {
+			db := newDependency(t)
+			open := db.waits(failure)
+			h := health.New(lasting(db))
+			h.Started()
+			public := serve(t, h.Handler())
+			t.Cleanup(open)
+			got := make(chan answer, 1)
+			go func() { got <- public.ask(http.MethodGet, health.ReadyPath) }()
+			if !wait.Eventually(func() bool { return db.inside.Load() == 1 }) {
+				probe.Fatalf(t, "health.no_ping", "a probe of a fresh service caused %d pings.", db.calls.Load())
+			}
+			h.Stopping()
+			open()
+			a := <-got
+			if !probe.Equal(t, fmt.Sprintf("waited for a ping (%v), then Stopping", failure), a.code, http.StatusServiceUnavailable, "status") {
+				probe.Errorf(t, "health.stopping", "a probe that waited for the database while Stopping was called is told %d.", a.code)
+			} else if !strings.Contains(a.body, health.Stopping) {
+				probe.Errorf(t, "health.stopping", "a probe waited for the database while Stopping was called, the ping gave %v, and the probe is told %s; it must say %s.",
+					failure, strings.TrimSpace(a.body), health.Stopping)
+			}
+		})
+	}
 	t.Run("when an outcome is still fresh", func(t *testing.T) {
 		h := health.New(lasting(newDependency(t)))
 		h.Started()
@@ -315,10 +404,7 @@ func TestReview_HeadAndCaching(t *testing.T) {
 				probe.Errorf(t, "health.head", "%s %s gives %d, not %d.", method, path, a.code, code)
 				continue
 			}
-			if !strings.Contains(strings.ToLower(a.header.Get("Cache-Control")), "no-store") {
-				probe.Errorf(t, "health.cached", "%s %s gives %d with the Cache-Control %q: without no-store a proxy may answer for a pod that is gone.",
-					method, path, a.code, a.header.Get("Cache-Control"))
-			}
+			a.wantNoStore(t, method+" "+path)
 		}
 	}
 	check(public, health.LivePath, http.StatusOK)
@@ -387,6 +473,15 @@ func TestReview_ServicesShareNothing(t *testing.T) {
 	checkReady(t, serve(t, b.Handler()), http.StatusOK, health.Ready, "health.shared", "with a database that works, beside a Health of the same process whose database refuses")
 }
 
+// wantNoStore checks that an answer must not be stored.
+func (a answer) wantNoStore(t testing.TB, what string) {
+	t.Helper()
+	if !strings.Contains(strings.ToLower(a.header.Get("Cache-Control")), "no-store") {
+		probe.Errorf(t, "health.cached", "%s gives %d with the Cache-Control %q: without no-store a proxy may answer for a pod that is gone.",
+			what, a.code, a.header.Get("Cache-Control"))
+	}
+}
+
 // lasting watches deps with a MaxAge that no test outlives.
 func lasting(deps ...*dependency) health.Config {
 	cfg := config(deps...)
@@ -395,13 +490,13 @@ func lasting(deps ...*dependency) health.Config {
 }
 
 // waits makes pings wait until the function it returns is called, or their
-// context ends.
-func (d *dependency) waits() (open func()) {
+// context ends. Then they give err.
+func (d *dependency) waits(err error) (open func()) {
 	gate := make(chan struct{})
 	d.will(func(ctx context.Context) error {
 		select {
 		case <-gate:
-			return nil
+			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		}

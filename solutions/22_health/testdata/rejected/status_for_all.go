@@ -34,8 +34,9 @@ const (
 	Failed      = "failed"      // a check that is not well
 )
 
-// Check asks one dependency whether it answers. Ping should obey its context,
-// and may be slow to. Its error may hold secrets, as a connection string.
+// Check asks one dependency whether it answers. Name is for people, and another
+// check may have the same. Ping should obey its context, and may be slow to. Its
+// error may hold secrets, as a connection string.
 type Check struct {
 	Name string
 	Ping func(ctx context.Context) error
@@ -46,7 +47,7 @@ type Config struct {
 	Version string
 	Checks  []Check
 	Timeout time.Duration // how long an answer may wait for all checks together; 0 means one second
-	MaxAge  time.Duration // how long the outcome of a check is used again; 0 means one second
+	MaxAge  time.Duration // how long an outcome is used again, from the return of its Ping; 0 means one second
 }
 
 // Health is the state of one process. Make one with New. Its methods may be
@@ -84,9 +85,10 @@ func (h *Health) Stopping() { h.stopped.Store(true) }
 //   - ReadyPath: 200 when the process has started, is not stopping, and all
 //     checks are well; otherwise 503, within Timeout.
 //
-// Checks run side by side. An outcome, good or bad, serves every probe for
-// MaxAge, and all who wait for one share it: there is never more than one
-// Ping of a check under way. A probe that goes away changes nothing for others.
+// Checks run side by side, and one that fails ends no other. An outcome, good or
+// bad, serves every probe for MaxAge, and all who wait for one share it: there is
+// never more than one Ping of a check under way. A probe that goes away changes
+// nothing for others.
 func (h *Health) Handler() http.Handler {
 	return route(map[string]http.HandlerFunc{LivePath: h.live, ReadyPath: h.ready, StatusPath: h.status})
 }

@@ -1,7 +1,7 @@
-// finding: health.live_depends
+// finding: health.check_canceled
 //
-// Lets liveness ask the database, only not longer than the timeout. A database that
-// is slow for a minute still restarts every pod, now quicker.
+// errgroup.WithContext is how one runs things side by side. The first that fails
+// cancels the others, and the operators read that sound dependencies have failed.
 
 // Package health tells Kubernetes, and the operators of dispatchd, how the
 // service does.
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"golang.org/x/sync/errgroup"
 )
 
 // The paths, and the words that answers have for a status.
@@ -52,21 +53,27 @@ type Config struct {
 // Health is the state of one process. Make one with New. Its methods may be
 // called from several places at once.
 type Health struct {
-	version string
-	timeout time.Duration
-	checks  []*check
+	cfg     Config
 	since   time.Time
 	started atomic.Bool
 	stopped atomic.Bool
+
+	mu     sync.Mutex
+	newest []*outcome // of each check
+}
+
+// outcome is what one Ping says. The other fields are set when done is closed.
+type outcome struct {
+	done chan struct{}
+	err  error
+	at   time.Time
 }
 
 // New makes the Health of a process that is starting.
 func New(cfg Config) *Health {
-	h := &Health{version: cfg.Version, timeout: cmp.Or(cfg.Timeout, time.Second), since: time.Now()}
-	for _, c := range cfg.Checks {
-		h.checks = append(h.checks, &check{Check: c, timeout: h.timeout, maxAge: cmp.Or(cfg.MaxAge, time.Second)})
-	}
-	return h
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
+	cfg.MaxAge = cmp.Or(cfg.MaxAge, time.Second)
+	return &Health{cfg: cfg, since: time.Now(), newest: make([]*outcome, len(cfg.Checks))}
 }
 
 // Started says that start-up is over. It does not undo Stopping.
@@ -88,7 +95,12 @@ func (h *Health) Stopping() { h.stopped.Store(true) }
 // MaxAge, and all who wait for one share it: there is never more than one
 // Ping of a check under way. A probe that goes away changes nothing for others.
 func (h *Health) Handler() http.Handler {
-	return route(map[string]http.HandlerFunc{LivePath: h.live, ReadyPath: h.ready})
+	r := chi.NewRouter()
+	both(r, LivePath, func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusOK, map[string]any{"status": OK})
+	})
+	both(r, ReadyPath, h.ready)
+	return r
 }
 
 // Admin answers StatusPath, by GET and HEAD, always with 200 and with all that
@@ -97,72 +109,39 @@ func (h *Health) Handler() http.Handler {
 // port, and Handler does not have it. It never shows the text of an error. It
 // uses the outcomes that probes use, and is as quick as they are.
 func (h *Health) Admin() http.Handler {
-	return route(map[string]http.HandlerFunc{StatusPath: h.status})
-}
-
-// route serves each path by GET and HEAD: chi does not take one for the other.
-func route(paths map[string]http.HandlerFunc) http.Handler {
 	r := chi.NewRouter()
-	for path, f := range paths {
-		r.Get(path, f)
-		r.Head(path, f)
-	}
+	both(r, StatusPath, h.status)
 	return r
 }
 
-type answer struct {
-	Status string `json:"status"`
-}
-
-func (h *Health) live(w http.ResponseWriter, r *http.Request) {
-	if slices.Contains(h.ask(r.Context()), false) {
-		write(w, http.StatusServiceUnavailable, answer{Unavailable})
-		return
-	}
-	write(w, http.StatusOK, answer{OK})
-}
-
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
-	code, status := http.StatusServiceUnavailable, h.state()
+	status := h.state()
 	if status == Ready {
-		well := !slices.Contains(h.ask(r.Context()), false)
-		// Shutdown may have begun while the checks were under way.
-		switch status = h.state(); {
-		case status == Ready && well:
-			code = http.StatusOK
-		case status == Ready:
-			status = Unavailable
-		}
+		status = h.verdict(h.ask(r.Context()))
 	}
-	write(w, code, answer{status})
-}
-
-type report struct {
-	Status  string   `json:"status"`
-	Version string   `json:"version"`
-	Uptime  string   `json:"uptime"`
-	Checks  []result `json:"checks"`
-}
-
-type result struct {
-	Name   string `json:"name"`
-	Status string `json:"status"`
+	code := http.StatusServiceUnavailable
+	if status == Ready {
+		code = http.StatusOK
+	}
+	write(w, code, map[string]any{"status": status})
 }
 
 func (h *Health) status(w http.ResponseWriter, r *http.Request) {
 	well := h.ask(r.Context())
-	all := report{h.state(), h.version, time.Since(h.since).Round(time.Second).String(), []result{}}
-	for i, c := range h.checks {
-		one := result{c.Name, OK}
-		if !well[i] {
-			one.Status = Failed
-			if all.Status == Ready {
-				all.Status = Unavailable
-			}
+	checks := []map[string]string{}
+	for i, c := range h.cfg.Checks {
+		status := Failed
+		if well[i] {
+			status = OK
 		}
-		all.Checks = append(all.Checks, one)
+		checks = append(checks, map[string]string{"name": c.Name, "status": status})
 	}
-	write(w, http.StatusOK, all)
+	write(w, http.StatusOK, map[string]any{
+		"status":  h.verdict(well),
+		"version": h.cfg.Version,
+		"uptime":  time.Since(h.since).Round(time.Second).String(),
+		"checks":  checks,
+	})
 }
 
 // state is Ready, Starting or Stopping.
@@ -176,15 +155,24 @@ func (h *Health) state() string {
 	return Ready
 }
 
-// ask says which checks are well. It waits for all of them together, no longer
-// than the timeout; one that has not ended by then is not well.
-func (h *Health) ask(ctx context.Context) []bool {
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
-	defer cancel()
-	var outcomes []*outcome
-	for _, c := range h.checks {
-		outcomes = append(outcomes, c.ask())
+// verdict is what ready says now, when the checks are as well as that. The
+// state is asked last: Stopping may have been called while the probe waited.
+func (h *Health) verdict(well []bool) string {
+	status := h.state()
+	for _, ok := range well {
+		if !ok && status == Ready {
+			status = Unavailable
+		}
 	}
+	return status
+}
+
+// ask says which checks are well, within Timeout. One that does not answer in
+// time is not.
+func (h *Health) ask(ctx context.Context) []bool {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+	defer cancel()
+	outcomes := h.outcomes()
 	well := make([]bool, len(outcomes))
 	for i, o := range outcomes {
 		select {
@@ -196,54 +184,56 @@ func (h *Health) ask(ctx context.Context) []bool {
 	return well
 }
 
-// check is a Check and its newest outcome.
-type check struct {
-	Check
-	timeout, maxAge time.Duration
+// outcomes returns for each check an outcome that is under way or young enough.
+// Those that are due begin side by side, and belong to no probe.
+func (h *Health) outcomes() []*outcome {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 
-	mu     sync.Mutex
-	newest *outcome
+	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.Timeout)
+	g, ctx := errgroup.WithContext(ctx)
+	for i, c := range h.cfg.Checks {
+		if h.newest[i].serves(h.cfg.MaxAge) {
+			continue
+		}
+		o := &outcome{done: make(chan struct{})}
+		h.newest[i] = o
+		g.Go(func() error {
+			defer close(o.done)
+			o.err = c.Ping(ctx)
+			o.at = time.Now()
+			return o.err
+		})
+	}
+	go func() {
+		defer cancel()
+		g.Wait() // each outcome has its error
+	}()
+	return slices.Clone(h.newest)
 }
 
-// outcome is how one ping went. Its fields are set before done is closed.
-type outcome struct {
-	done  chan struct{}
-	err   error
-	stale time.Time
-}
-
-func (o *outcome) fresh() bool {
+// serves says whether o is under way or younger than maxAge.
+func (o *outcome) serves(maxAge time.Duration) bool {
+	if o == nil {
+		return false
+	}
 	select {
 	case <-o.done:
-		return time.Now().Before(o.stale)
+		return time.Since(o.at) < maxAge
 	default:
-		return true // under way
+		return true
 	}
 }
 
-// ask returns an outcome that is fresh or under way. It never waits. The ping
-// belongs to nobody who asks: it has a context of its own.
-func (c *check) ask() *outcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.newest != nil && c.newest.fresh() {
-		return c.newest
-	}
-	o := &outcome{done: make(chan struct{})}
-	c.newest = o
-	go func() {
-		defer close(o.done)
-		ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
-		defer cancel()
-		o.err = c.Ping(ctx)
-		o.stale = time.Now().Add(c.maxAge)
-	}()
-	return o
+// both routes GET and HEAD.
+func both(r chi.Router, path string, f http.HandlerFunc) {
+	r.Get(path, f)
+	r.Head(path, f)
 }
 
-func write(w http.ResponseWriter, code int, body any) {
+func write(w http.ResponseWriter, code int, body map[string]any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(body) // a prober that has left wants nothing
+	json.NewEncoder(w).Encode(body)
 }

@@ -1,7 +1,7 @@
 // finding: health.cached
 //
-// Forgets the caching header, as nobody caches in a cluster. The gateway of the
-// depots does.
+// http.TimeoutHandler bounds any handler in one line. What it answers when the time is up
+// is text/plain and may be stored.
 
 // Package health tells Kubernetes, and the operators of dispatchd, how the
 // service does.
@@ -12,7 +12,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,19 +51,34 @@ type Config struct {
 // Health is the state of one process. Make one with New. Its methods may be
 // called from several places at once.
 type Health struct {
-	version string
-	timeout time.Duration
-	checks  []*check
+	cfg     Config
 	since   time.Time
 	started atomic.Bool
 	stopped atomic.Bool
+	checks  []*watched
+}
+
+// watched is a check with its newest outcome.
+type watched struct {
+	Check
+	mu     sync.Mutex
+	newest *outcome
+}
+
+// outcome is what one Ping says. The other fields are set when done is closed.
+type outcome struct {
+	done chan struct{}
+	err  error
+	at   time.Time
 }
 
 // New makes the Health of a process that is starting.
 func New(cfg Config) *Health {
-	h := &Health{version: cfg.Version, timeout: cmp.Or(cfg.Timeout, time.Second), since: time.Now()}
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
+	cfg.MaxAge = cmp.Or(cfg.MaxAge, time.Second)
+	h := &Health{cfg: cfg, since: time.Now()}
 	for _, c := range cfg.Checks {
-		h.checks = append(h.checks, &check{Check: c, timeout: h.timeout, maxAge: cmp.Or(cfg.MaxAge, time.Second)})
+		h.checks = append(h.checks, &watched{Check: c})
 	}
 	return h
 }
@@ -88,7 +102,14 @@ func (h *Health) Stopping() { h.stopped.Store(true) }
 // MaxAge, and all who wait for one share it: there is never more than one
 // Ping of a check under way. A probe that goes away changes nothing for others.
 func (h *Health) Handler() http.Handler {
-	return route(map[string]http.HandlerFunc{LivePath: h.live, ReadyPath: h.ready})
+	r := chi.NewRouter()
+	both(r, LivePath, func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusOK, map[string]any{"status": OK})
+	})
+	// TimeoutHandler bounds the answer, also when a Ping does not heed its context.
+	late := `{"status":"` + Unavailable + `"}`
+	both(r, ReadyPath, http.TimeoutHandler(http.HandlerFunc(h.ready), h.cfg.Timeout, late).ServeHTTP)
+	return r
 }
 
 // Admin answers StatusPath, by GET and HEAD, always with 200 and with all that
@@ -97,68 +118,41 @@ func (h *Health) Handler() http.Handler {
 // port, and Handler does not have it. It never shows the text of an error. It
 // uses the outcomes that probes use, and is as quick as they are.
 func (h *Health) Admin() http.Handler {
-	return route(map[string]http.HandlerFunc{StatusPath: h.status})
-}
-
-// route serves each path by GET and HEAD: chi does not take one for the other.
-func route(paths map[string]http.HandlerFunc) http.Handler {
 	r := chi.NewRouter()
-	for path, f := range paths {
-		r.Get(path, f)
-		r.Head(path, f)
-	}
+	both(r, StatusPath, h.status)
 	return r
 }
 
-type answer struct {
-	Status string `json:"status"`
-}
-
-func (h *Health) live(w http.ResponseWriter, _ *http.Request) {
-	write(w, http.StatusOK, answer{OK})
-}
-
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
-	code, status := http.StatusServiceUnavailable, h.state()
+	status := h.state()
 	if status == Ready {
-		well := !slices.Contains(h.ask(r.Context()), false)
-		// Shutdown may have begun while the checks were under way.
-		switch status = h.state(); {
-		case status == Ready && well:
-			code = http.StatusOK
-		case status == Ready:
-			status = Unavailable
-		}
+		status = h.verdict(h.ask(r.Context()))
 	}
-	write(w, code, answer{status})
-}
-
-type report struct {
-	Status  string   `json:"status"`
-	Version string   `json:"version"`
-	Uptime  string   `json:"uptime"`
-	Checks  []result `json:"checks"`
-}
-
-type result struct {
-	Name   string `json:"name"`
-	Status string `json:"status"`
+	code := http.StatusServiceUnavailable
+	if status == Ready {
+		code = http.StatusOK
+	}
+	write(w, code, map[string]any{"status": status})
 }
 
 func (h *Health) status(w http.ResponseWriter, r *http.Request) {
-	well := h.ask(r.Context())
-	all := report{h.state(), h.version, time.Since(h.since).Round(time.Second).String(), []result{}}
-	for i, c := range h.checks {
-		one := result{c.Name, OK}
-		if !well[i] {
-			one.Status = Failed
-			if all.Status == Ready {
-				all.Status = Unavailable
-			}
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Timeout)
+	defer cancel()
+	well := h.ask(ctx)
+	checks := []map[string]string{}
+	for i, c := range h.cfg.Checks {
+		status := Failed
+		if well[i] {
+			status = OK
 		}
-		all.Checks = append(all.Checks, one)
+		checks = append(checks, map[string]string{"name": c.Name, "status": status})
 	}
-	write(w, http.StatusOK, all)
+	write(w, http.StatusOK, map[string]any{
+		"status":  h.verdict(well),
+		"version": h.cfg.Version,
+		"uptime":  time.Since(h.since).Round(time.Second).String(),
+		"checks":  checks,
+	})
 }
 
 // state is Ready, Starting or Stopping.
@@ -172,16 +166,25 @@ func (h *Health) state() string {
 	return Ready
 }
 
-// ask says which checks are well. It waits for all of them together, no longer
-// than the timeout; one that has not ended by then is not well.
-func (h *Health) ask(ctx context.Context) []bool {
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
-	defer cancel()
-	var outcomes []*outcome
-	for _, c := range h.checks {
-		outcomes = append(outcomes, c.ask())
+// verdict is what ready says now, when the checks are as well as that. The
+// state is asked last: Stopping may have been called while the probe waited.
+func (h *Health) verdict(well []bool) string {
+	status := h.state()
+	for _, ok := range well {
+		if !ok && status == Ready {
+			status = Unavailable
+		}
 	}
-	well := make([]bool, len(outcomes))
+	return status
+}
+
+// ask says which checks are well. One that has not answered when ctx ends is not.
+func (h *Health) ask(ctx context.Context) []bool {
+	outcomes := make([]*outcome, len(h.checks))
+	for i, c := range h.checks {
+		outcomes[i] = h.outcome(c)
+	}
+	well := make([]bool, len(h.checks))
 	for i, o := range outcomes {
 		select {
 		case <-o.done:
@@ -192,53 +195,42 @@ func (h *Health) ask(ctx context.Context) []bool {
 	return well
 }
 
-// check is a Check and its newest outcome.
-type check struct {
-	Check
-	timeout, maxAge time.Duration
-
-	mu     sync.Mutex
-	newest *outcome
-}
-
-// outcome is how one ping went. Its fields are set before done is closed.
-type outcome struct {
-	done  chan struct{}
-	err   error
-	stale time.Time
-}
-
-func (o *outcome) fresh() bool {
-	select {
-	case <-o.done:
-		return time.Now().Before(o.stale)
-	default:
-		return true // under way
-	}
-}
-
-// ask returns an outcome that is fresh or under way. It never waits. The ping
-// belongs to nobody who asks: it has a context of its own.
-func (c *check) ask() *outcome {
+// outcome returns an outcome that is under way or young enough. Where there is
+// none it begins one, which belongs to no probe.
+func (h *Health) outcome(c *watched) *outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.newest != nil && c.newest.fresh() {
-		return c.newest
+	if o := c.newest; o != nil {
+		select {
+		case <-o.done:
+			if time.Since(o.at) < h.cfg.MaxAge {
+				return o
+			}
+		default:
+			return o
+		}
 	}
 	o := &outcome{done: make(chan struct{})}
 	c.newest = o
 	go func() {
-		defer close(o.done)
-		ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.Timeout)
 		defer cancel()
 		o.err = c.Ping(ctx)
-		o.stale = time.Now().Add(c.maxAge)
+		o.at = time.Now()
+		close(o.done)
 	}()
 	return o
 }
 
-func write(w http.ResponseWriter, code int, body any) {
+// both routes GET and HEAD.
+func both(r chi.Router, path string, f http.HandlerFunc) {
+	r.Get(path, f)
+	r.Head(path, f)
+}
+
+func write(w http.ResponseWriter, code int, body map[string]any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(body) // a prober that has left wants nothing
+	json.NewEncoder(w).Encode(body)
 }
