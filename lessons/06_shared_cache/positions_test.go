@@ -81,7 +81,7 @@ func TestCache_ReportDuringLoadIsKept(t *testing.T) {
 		db.set(at(courier(n), 1))
 		wg.Go(func() { c.Get(t.Context(), courier(n)) })
 	}
-	if !eventually(func() bool { return db.waiting.Load() == couriers }) {
+	if !wait.Eventually(func() bool { return db.waiting.Load() == couriers }) {
 		probe.Fatalf(t, "cache.serial", "%d of %d loads are under way when %d couriers are asked for at once: the others wait for them.",
 			db.waiting.Load(), couriers, couriers)
 	}
@@ -243,42 +243,14 @@ func finish(t *testing.T, wg *sync.WaitGroup, code, what string, args ...any) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	limit := patience()
+	limit := wait.Limit()
 	select {
 	case <-done:
 	case <-time.After(limit):
-		hung.Store(true)
+		wait.InVain()
 		probe.Fatalf(t, code, "%s: no answer after %v.", fmt.Sprintf(what, args...), limit)
 	}
 }
 
-// hung is set by the first wait that was in vain; the others then wait less.
-var hung atomic.Bool
-
-func patience() time.Duration {
-	if hung.Load() {
-		return 500 * time.Millisecond
-	}
-	return 5 * time.Second
-}
-
-// eventually polls until cond holds, and gives up when patience is used up.
-func eventually(cond func() bool) bool {
-	if poll(patience(), cond) {
-		return true
-	}
-	hung.Store(true)
-	return false
-}
-
-// poll asks until cond holds or the time is up, and reports whether it holds.
-func poll(limit time.Duration, cond func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(200 * time.Microsecond) {
-		if cond() {
-			return true
-		}
-		if time.Now().After(end) {
-			return cond()
-		}
-	}
-}
+// wait is how long a test waits for what must come.
+var wait = probe.Patience{Full: 5 * time.Second, Short: 500 * time.Millisecond}

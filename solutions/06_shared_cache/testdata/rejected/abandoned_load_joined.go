@@ -1,7 +1,8 @@
-// finding: cache.lost_update
+// finding: cache.cancel
 //
-// The lock is held for the look and again for the write, and let go in between,
-// to keep it short. Each is safe; the pair is not.
+// Stops a load that nobody waits for any more, which is kind to the database, and
+// leaves it on the map until it has ended. Who comes in between joins it, and is
+// told of a cancellation that is not theirs.
 
 // Package positions remembers where each courier was last seen. The couriers'
 // phones report, the route planner asks, and what is not known is loaded from
@@ -41,16 +42,26 @@ type Config struct {
 type Cache struct {
 	cfg Config
 
-	mu      sync.Mutex // held for whole steps, never while loading
+	mu      sync.Mutex
 	entries map[string]*entry
-	loads   map[string]*load // those under way
+	calls   map[string]*call // the loads under way
 }
 
 // entry is what is known of one courier.
 type entry struct {
 	pos     dispatch.Position
+	has     bool      // pos is one
 	known   time.Time // when pos was reported or loaded
 	reports int
+}
+
+// call is one load that is under way, or has ended when done is closed.
+type call struct {
+	done    chan struct{}
+	waiting int // callers; at 0 nobody wants the result, and the query is stopped
+	cancel  context.CancelFunc
+	pos     dispatch.Position
+	err     error
 }
 
 // New makes an empty cache.
@@ -61,29 +72,19 @@ func New(cfg Config) *Cache {
 	if cfg.Plausible == nil {
 		cfg.Plausible = func(from, to dispatch.Position) bool { return true }
 	}
-	return &Cache{cfg: cfg, entries: make(map[string]*entry), loads: make(map[string]*load)}
+	return &Cache{cfg: cfg, entries: make(map[string]*entry), calls: make(map[string]*call)}
 }
 
 // Report takes in a position from a courier's phone. The newest by its At is
-// kept, if it is plausible: phones send late what they could not send in a
-// tunnel. Report never waits for a load.
+// kept, if it is plausible. Report never waits for a load.
 func (c *Cache) Report(p dispatch.Position) {
 	c.mu.Lock()
-	old := c.entries[p.Courier]
-	c.mu.Unlock()
-
-	var e entry
-	if old != nil {
-		e = *old
-	}
-	e.reports++
-	if c.better(e.pos, p) {
-		e.pos, e.known = p, c.cfg.Now()
-	}
-
-	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries[p.Courier] = &e
+	e := c.entry(p.Courier)
+	e.reports++
+	if !e.has || !p.At.Before(e.pos.At) && c.cfg.Plausible(e.pos, p) {
+		e.pos, e.known, e.has = p, c.cfg.Now(), true
+	}
 }
 
 // Reports says how many positions the courier has reported since the cache was
@@ -99,77 +100,83 @@ func (c *Cache) Reports(courier string) int {
 
 // Get returns where the courier was last seen. A position that was reported or
 // loaded less than TTL ago is returned at once. Any other is loaded: once,
-// however many callers want it, and without holding up other couriers. Of what
-// is loaded and what is known, the newer by its At is kept, for another TTL.
-//
-// The load carries the values of a caller's context. A caller whose context
-// ends gets its error; the others still get the position. When the load fails
-// they all get an error that wraps the cause, and the next Get tries again.
+// however many callers want it, and without holding up other couriers.
 func (c *Cache) Get(ctx context.Context, courier string) (dispatch.Position, error) {
 	c.mu.Lock()
-	if e := c.entries[courier]; e != nil && c.cfg.Now().Sub(e.known) < c.cfg.TTL {
-		defer c.mu.Unlock()
-		return e.pos, nil
+	if p, ok := c.fresh(courier); ok {
+		c.mu.Unlock()
+		return p, nil
 	}
-	l := c.loads[courier]
+	l := c.calls[courier]
 	if l == nil {
-		l = &load{done: make(chan struct{})}
-		c.loads[courier] = l
-		go c.load(context.WithoutCancel(ctx), courier, l)
+		l = &call{done: make(chan struct{})}
+		var loadCtx context.Context
+		loadCtx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		c.calls[courier] = l
+		go c.load(loadCtx, courier, l)
 	}
+	l.waiting++
 	c.mu.Unlock()
 
 	select {
 	case <-l.done:
 		return l.pos, l.err
 	case <-ctx.Done():
+		c.leave(l)
 		return dispatch.Position{}, ctx.Err()
 	}
 }
 
-// better says whether a report should take the place of what is known.
-func (c *Cache) better(known, p dispatch.Position) bool {
-	if known.At.IsZero() { // nothing is
-		return true
+// leave stops the load when its last caller has gone.
+func (c *Cache) leave(l *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.waiting--; l.waiting == 0 {
+		l.cancel()
 	}
-	return !p.At.Before(known.At) && c.cfg.Plausible(known, p)
 }
 
-// load is one question to the database, and its answer once done is closed.
-type load struct {
-	done chan struct{}
-	pos  dispatch.Position
-	err  error
-}
-
-// load asks the database and tells all who wait. The answer is in the map
-// before the load is off it: whoever looks in between finds one or the other.
-func (c *Cache) load(ctx context.Context, courier string, l *load) {
+// load asks the database and tells all who wait for l.
+func (c *Cache) load(ctx context.Context, courier string, l *call) {
+	defer l.cancel()
 	p, err := c.cfg.Load(ctx, courier)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
-		e := c.of(courier)
-		if !p.At.Before(e.pos.At) { // look again: the phone may have reported
-			e.pos = p
-		}
-		e.known = c.cfg.Now() // also where the database had nothing newer
-		l.pos = e.pos
-	} else {
+	if err != nil {
 		l.err = fmt.Errorf("positions: load %s: %w", courier, err)
+	} else {
+		l.pos = c.loaded(courier, p)
 	}
-	delete(c.loads, courier)
+	delete(c.calls, courier)
 	close(l.done)
 }
 
-// of returns the courier's entry, a copy that nobody else has seen. The lock must
-// be held.
-func (c *Cache) of(courier string) *entry {
-	e := new(entry)
-	if old := c.entries[courier]; old != nil {
-		*e = *old
+// entry returns the courier's entry, made where there is none. c.mu is held.
+func (c *Cache) entry(courier string) *entry {
+	e := c.entries[courier]
+	if e == nil {
+		e = &entry{}
+		c.entries[courier] = e
 	}
-	c.entries[courier] = e
 	return e
+}
+
+// fresh returns what is known and has not expired. c.mu is held.
+func (c *Cache) fresh(courier string) (dispatch.Position, bool) {
+	e := c.entries[courier]
+	if e == nil || !e.has || c.cfg.Now().Sub(e.known) >= c.cfg.TTL {
+		return dispatch.Position{}, false
+	}
+	return e.pos, true
+}
+
+// loaded takes in what the database says and returns what is newest. c.mu is held.
+func (c *Cache) loaded(courier string, p dispatch.Position) dispatch.Position {
+	e := c.entry(courier)
+	if !e.has || p.At.After(e.pos.At) {
+		e.pos, e.has = p, true
+	}
+	e.known = c.cfg.Now()
+	return e.pos
 }
