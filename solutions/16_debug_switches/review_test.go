@@ -9,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pitstop/checker/probe"
@@ -134,6 +137,21 @@ func TestReview_TurnsDoNotDisturbEachOther(t *testing.T) {
 				checkLevel(t, v, info, fmt.Sprintf("turned for an hour, then for %v", d))
 			}
 		},
+		"a turn at the end of another": func(t *testing.T, v *switches.Verbosity) {
+			// In fake time both come at the same instant, in either order; the
+			// old end has come first in half of the tries.
+			for range 200 {
+				v.Turn(debug, time.Minute)
+				time.Sleep(time.Minute)
+				v.Turn(trace, time.Minute)
+				synctest.Wait()
+				if l := v.Level(); l != trace {
+					probe.Errorf(t, "level.stuck", "the level is %v, turned to trace at the instant at which the turn before was over: the old end has ended the new turn.", l)
+					return
+				}
+				v.Back()
+			}
+		},
 		"quieter, too": func(t *testing.T, v *switches.Verbosity) {
 			v.Turn(slog.LevelError, time.Minute)
 			checkLevel(t, v, slog.LevelError, "turned to error")
@@ -220,6 +238,14 @@ func TestReview_StatusIsWhatTheClientGot(t *testing.T) {
 		{"copied", "", func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(w, io.LimitReader(strings.NewReader(strings.Repeat("x", 1<<17)), 1<<16))
 		}, 200, 1 << 16},
+		{"copied, then a status", "", func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(w, io.LimitReader(strings.NewReader("half a label"), 4))
+			w.WriteHeader(502)
+		}, 200, 4},
+		{"switching protocols", "", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Connection", "close")
+			w.WriteHeader(101)
+		}, 101, 0},
 		{"an error", "", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "gone", 410) }, 410, 5},
 		{"a file", "", func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "label.txt", time.Time{}, strings.NewReader("PK00042"))
@@ -283,6 +309,37 @@ func TestReview_HijackWorks(t *testing.T) {
 		probe.Errorf(t, "requests.hijack", "over a connection that was taken over came %q.", line)
 	}
 	checkOne(t, s.log, "GET", "/scanner", 0, 0)
+}
+
+func TestReview_HijackThatFailsIsNoTakeover(t *testing.T) {
+	// HTTP/2 has no connection to give away. A handler that is refused answers
+	// in the ordinary way.
+	refused := make(chan error, 1)
+	out := &buffer{}
+	s := httptest.NewUnstartedServer(switches.LogRequests(slog.New(slog.NewJSONHandler(out, nil)), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _, err := http.NewResponseController(w).Hijack()
+		refused <- err
+		http.Error(w, "none", http.StatusNotImplemented)
+	})))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	client := s.Client()
+	client.Timeout = 2 * patience
+	res, err := client.Get(s.URL + "/scanner")
+	if err != nil {
+		probe.Fatalf(t, "requests.hijack", "a handler tried to take over a connection of HTTP/2 and then to answer; under LogRequests the client got no answer: %v.", err)
+	}
+	res.Body.Close()
+	select {
+	case err = <-refused:
+	default: // the handler did not come back from Hijack
+	}
+	if !errors.Is(err, http.ErrNotSupported) {
+		probe.Errorf(t, "requests.hijack", "Hijack over %s gives error %v under LogRequests, not http.ErrNotSupported.", res.Proto, err)
+	}
+	checkOne(t, out, "GET", "/scanner", 501, 5)
 }
 
 func TestReview_PanicGoesOnAndIsLogged(t *testing.T) {

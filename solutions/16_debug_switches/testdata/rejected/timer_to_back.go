@@ -1,8 +1,7 @@
-// finding: requests.secret
+// finding: level.stuck
 //
-// At trace the body helps most, and only then is it logged. A level is not a
-// permission.
-
+// The timer calls Back, and Turn stops it. A timer that has fired cannot be
+// stopped: its Back waits for the lock, and undoes the turn that has just begun.
 // Package switches is how an operator gets dispatchd to say more: three
 // variables that are read at its start, a verbosity that can be turned while
 // it runs, and a log of the requests.
@@ -10,10 +9,8 @@ package switches
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,48 +34,50 @@ type Config struct {
 	Pprof       bool       // ENABLE_PPROF: the same
 }
 
-var levels = map[string]slog.Level{
-	"trace": LevelTrace,
-	"debug": slog.LevelDebug,
-	"info":  slog.LevelInfo,
-	"warn":  slog.LevelWarn,
-	"error": slog.LevelError,
-}
-
 // Parse reads the switches. Call it once, at the start, before anything
 // listens: with a value that nobody knows dispatchd must not start. A variable
 // that is empty counts as not set.
 func Parse(lookup func(key string) (string, bool)) (Config, error) {
 	var cfg Config
-	var errs []error
-	bad := func(key, value, want string) {
-		errs = append(errs, fmt.Errorf("%w: %s=%q, want %s", ErrValue, key, value, want))
-	}
-
-	if v, _ := lookup("DEBUG_LEVEL"); v != "" {
-		var ok bool
-		if cfg.Level, ok = levels[strings.ToLower(v)]; !ok {
-			bad("DEBUG_LEVEL", v, "trace, debug, info, warn or error")
+	var unknown []error
+	read := func(key string, set func(value string) bool) {
+		if v, _ := lookup(key); v != "" && !set(v) {
+			unknown = append(unknown, fmt.Errorf("%w: %s=%q", ErrValue, key, v))
 		}
 	}
-	boolean := func(key string) bool {
-		v, _ := lookup(key)
-		if v == "" {
-			return false
+	parseBool := func(to *bool) func(string) bool {
+		return func(v string) bool {
+			b, err := strconv.ParseBool(v)
+			*to = b
+			return err == nil
 		}
-		on, err := strconv.ParseBool(v)
-		if err != nil {
-			bad(key, v, "true or false")
-		}
-		return on
 	}
-	cfg.LogRequests = boolean("LOG_HTTP_REQUESTS")
-	cfg.Pprof = boolean("ENABLE_PPROF")
-
-	if len(errs) > 0 {
-		return Config{}, errors.Join(errs...)
+	read("DEBUG_LEVEL", cfg.setLevel)
+	read("LOG_HTTP_REQUESTS", parseBool(&cfg.LogRequests))
+	read("ENABLE_PPROF", parseBool(&cfg.Pprof))
+	if len(unknown) > 0 {
+		return Config{}, errors.Join(unknown...)
 	}
 	return cfg, nil
+}
+
+// setLevel reports whether it knows the word.
+func (c *Config) setLevel(word string) bool {
+	switch strings.ToLower(word) {
+	case "trace":
+		c.Level = LevelTrace
+	case "debug":
+		c.Level = slog.LevelDebug
+	case "info":
+		c.Level = slog.LevelInfo
+	case "warn":
+		c.Level = slog.LevelWarn
+	case "error":
+		c.Level = slog.LevelError
+	default:
+		return false
+	}
+	return true
 }
 
 // Verbosity is a level that can be turned for a while and goes back by itself,
@@ -86,10 +85,10 @@ func Parse(lookup func(key string) (string, bool)) (Config, error) {
 // Sunday. It is a slog.Leveler, and any number of goroutines may use it.
 type Verbosity struct {
 	base  slog.Level
-	level slog.LevelVar // what holds now; written under mu
+	level slog.LevelVar
 
 	mu    sync.Mutex
-	timer *time.Timer // that of the latest Turn, nil at base
+	timer *time.Timer // under way while turned
 }
 
 // NewVerbosity starts at base.
@@ -107,23 +106,12 @@ func (v *Verbosity) Level() slog.Level { return v.level.Level() }
 func (v *Verbosity) Turn(level slog.Level, d time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.back()
 	if d <= 0 {
-		v.back()
 		return
 	}
-	if v.timer != nil {
-		v.timer.Stop()
-	}
 	v.level.Set(level)
-	var mine *time.Timer
-	mine = time.AfterFunc(d, func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.timer == mine { // else it was replaced while it waited for mu
-			v.back()
-		}
-	})
-	v.timer = mine
+	v.timer = time.AfterFunc(d, v.Back)
 }
 
 // Back ends what Turn began: the base holds again, now.
@@ -133,6 +121,7 @@ func (v *Verbosity) Back() {
 	v.back()
 }
 
+// back is called with mu held.
 func (v *Verbosity) back() {
 	if v.timer != nil {
 		v.timer.Stop()
@@ -150,24 +139,19 @@ func (v *Verbosity) back() {
 // http.ResponseController works as without LogRequests.
 func LogRequests(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		var body bytes.Buffer
-		if log.Enabled(r.Context(), LevelTrace) {
-			r.Body = io.NopCloser(io.TeeReader(r.Body, &body))
-		}
+		start, method, path := time.Now(), r.Method, r.URL.Path
 		rec := &recorder{ResponseWriter: w}
 		returned := false
-		defer func() { // also when next panics; without a recover, the panic goes on
-			if returned && rec.status == 0 && !rec.hijacked {
-				rec.status = http.StatusOK // net/http sends it for a handler that says nothing
+		defer func() {
+			status := rec.status
+			switch {
+			case rec.hijacked:
+				status = 0
+			case status == 0 && returned:
+				status = http.StatusOK // net/http says so
 			}
-			log.LogAttrs(r.Context(), slog.LevelInfo, "request",
-				slog.String("method", r.Method),
-				slog.String("path", r.URL.Path), // not the query, not a header: no list of secrets is complete
-				slog.Int("status", rec.status),
-				slog.Int64("size", rec.size),
-				slog.Duration("took", time.Since(start)),
-				slog.String("body", body.String()))
+			log.Info("request", "method", method, "path", path,
+				"status", status, "size", rec.size, "took", time.Since(start))
 		}()
 		next.ServeHTTP(rec, r)
 		returned = true
@@ -177,33 +161,35 @@ func LogRequests(log *slog.Logger, next http.Handler) http.Handler {
 // recorder remembers what a handler answers.
 type recorder struct {
 	http.ResponseWriter
-	status   int // the final one, 0 before
-	size     int64
+	status   int // the first that counts; 0 before
+	size     int
 	hijacked bool
 }
 
-// Unwrap is how an http.ResponseController finds what recorder does not do
-// itself: deadlines, full duplex.
+// Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (r *recorder) WriteHeader(status int) {
-	// 1xx announces an answer, except 101, which is one.
-	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		r.status = status
+	r.ResponseWriter.WriteHeader(status) // panics for what is no status
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		r.answered(status)
 	}
-	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
-	r.answered()
 	n, err := r.ResponseWriter.Write(p)
-	r.size += int64(n)
+	r.answered(http.StatusOK)
+	r.size += n
 	return n, err
 }
 
+// FlushError sends the header, as Write does.
 func (r *recorder) FlushError() error {
-	r.answered() // a flush sends the header
-	return http.NewResponseController(r.ResponseWriter).Flush()
+	err := http.NewResponseController(r.ResponseWriter).Flush()
+	if err == nil {
+		r.answered(http.StatusOK)
+	}
+	return err
 }
 
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -212,8 +198,8 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-func (r *recorder) answered() {
+func (r *recorder) answered(status int) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.status = status
 	}
 }
