@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -180,6 +181,7 @@ type outcome struct {
 	slow           bool // its time was over before all runs were done
 	stop           gotool.Stop
 	words          string // of the first run that failed
+	stacks         string // of a run that was ended
 }
 
 func (o *outcome) add(other outcome) {
@@ -189,7 +191,7 @@ func (o *outcome) add(other outcome) {
 		o.words = other.words
 	}
 	if o.stop == "" {
-		o.stop = other.stop
+		o.stop, o.stacks = other.stop, other.stacks
 	}
 }
 
@@ -256,6 +258,9 @@ func (g *grading) process(ctx context.Context, m mutant, count int) (outcome, er
 // of them does, and if the process ends in the middle of it.
 func read(res *gotool.Result, tests []string, count int) outcome {
 	o := outcome{stop: res.Stop}
+	if res.Stop == gotool.StopTime {
+		o.stacks = res.Report.Crash
+	}
 	ended, failed := count, 0
 	for _, name := range tests {
 		t := res.Report.Tests[name]
@@ -272,8 +277,18 @@ func read(res *gotool.Result, tests []string, count int) outcome {
 	o.failed = min(failed, ended)
 	o.passed = ended - o.failed
 	if o.stop == gotool.StopTime && ended > 0 {
-		o.stop, o.slow = gotool.StopNone, true // no hang: the runs that ended count
+		o.stop, o.stacks, o.slow = gotool.StopNone, "", true // no hang: the runs that ended count
 		return o
+	}
+	if o.stop == gotool.StopTime && o.words == "" {
+		for _, name := range tests {
+			if t := res.Report.Tests[name]; t != nil && t.Ended < t.Started && complaint.Match(t.Output) {
+				// It has said what is wrong, and then it did not come to its end.
+				o.words = said(t.Output)
+				o.failed, o.stop, o.stacks, o.slow = 1, gotool.StopNone, "", true
+				return o
+			}
+		}
 	}
 	cut := ended < count || res.Report.Final == ""
 	switch {
@@ -294,6 +309,9 @@ func read(res *gotool.Result, tests []string, count int) outcome {
 	}
 	return o
 }
+
+// complaint is what t.Error prints.
+var complaint = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: `)
 
 // said is the beginning of what a failing test printed.
 func said(output []byte) string {
@@ -337,6 +355,7 @@ func (g *grading) judge(res *check.Result, stage verdict.Stage, list []mutant, o
 		switch {
 		case o.stop == gotool.StopTime:
 			add("hangs", "your test does not end within %d s on %s that %s; bound every wait, and fail with a sentence", g.with.Seconds, a(g.with.Noun), m.does())
+			found[len(found)-1].Detail = o.stacks
 		case o.stop != "":
 			add("limit", "your test was ended on %s that %s: too much %s", a(g.with.Noun), m.does(), o.stop)
 		case m.Sound != "" && o.failed == 0:

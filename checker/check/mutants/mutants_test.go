@@ -47,6 +47,10 @@ func TestRead_CountsRuns(t *testing.T) {
 		{"a hang in the first run", ran(0, 0, 0, 0), func(r *gotool.Result) {
 			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
 		}, outcome{failed: 1, stop: gotool.StopTime}},
+		{"a hang after it said what is wrong", ran(0, 0, 0, 0), func(r *gotool.Result) {
+			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
+			r.Report.Tests["TestA"].Started = 1
+		}, outcome{failed: 1, slow: true, words: "a_test.go:9: 3 sends run on"}},
 		{"too slow for all runs", ran(2, 0, 2, 0), func(r *gotool.Result) {
 			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
 		}, outcome{passed: 2, slow: true}},

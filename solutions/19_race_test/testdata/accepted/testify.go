@@ -44,7 +44,10 @@ func TestStress(t *testing.T) {
 					}
 					mu.Lock()
 					other, taken := inBay[bay]
-					assert.False(t, taken, "%s and %s in bay %d", van, other, bay)
+					if !assert.False(t, taken, "%s and %s in bay %d", van, other, bay) {
+						mu.Unlock()
+						return
+					}
 					inBay[bay] = van
 					total++
 					mu.Unlock()
