@@ -2,10 +2,8 @@ package pipeline_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -19,10 +17,7 @@ import (
 	"pitstop/lessons/dispatch"
 )
 
-// A scene plays in a process of its own, so that a pipeline that panics or
-// stands still takes no test along. Within, it plays in a synctest bubble:
-// time is fake and passes when nothing else can happen, so that a minute of
-// waiting costs nothing and what has not come by then never comes.
+// scenes play in processes and bubbles of their own.
 var scenes = map[string]func() outcome{
 	"ordinary": ordinary,
 	"panics":   panics,
@@ -38,53 +33,12 @@ const patience = 5 * time.Second
 // long is how long a scene waits, in its own time, for what should come.
 const long = time.Minute
 
-func TestMain(m *testing.M) {
-	programs := map[string]func() int{}
-	for name, scene := range scenes {
-		programs[name] = func() int {
-			testing.Main(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: name, F: func(t *testing.T) {
-				synctest.Test(t, func(*testing.T) {
-					b, err := json.Marshal(scene())
-					if err != nil {
-						panic(err)
-					}
-					fmt.Printf("\noutcome %s\n", b)
-					os.Exit(0)
-				})
-			}}}, nil, nil)
-			return 1
-		}
-	}
-	probe.Main(m, programs)
-}
+func TestMain(m *testing.M) { probe.Scenes(m, scenes) }
 
 // play plays a scene. It ends the test where the scene does not come to its end.
-func play(t *testing.T, name string) (o outcome) {
+func play(t *testing.T, name string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	p := probe.Start(t, name)
-	line, err := p.Line(ctx, "outcome ")
-	if err == nil {
-		_, err = p.Wait(ctx)
-	}
-	out := p.Output()
-	if _, report, found := strings.Cut(out, "WARNING: DATA RACE"); found {
-		at := regexp.MustCompile(`[\w.]+\.go:\d+`).FindString(report)
-		probe.Errorf(t, "race.data", "the race detector reports a data race, first seen at %s.", at)
-	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		probe.Fatalf(t, "pipeline.hang", "after %v goroutines of the pipeline still wait for a lock or run in circles.", patience)
-	default:
-		cause := regexp.MustCompile(`(?m)^(panic|fatal error): .*`).FindString(out)
-		probe.Fatalf(t, "pipeline.crash", "the process came down with %q.", cause)
-	}
-	if err := json.Unmarshal([]byte(line), &o); err != nil {
-		t.Fatalf("outcome %q: %v", line, err)
-	}
-	return o
+	return probe.Play[outcome](t, name, "pipeline", patience)
 }
 
 // outcome is what a scene saw.
@@ -259,6 +213,9 @@ func (d *desk) settle() {
 	synctest.Wait()
 }
 
+// ours finds a line of the pipeline's in a stack or in a race report.
+var ours = regexp.MustCompile(`pitstop/lessons/04_pipeline[./][^\n]*\n\s+\S*/(\S+\.go:\d+)`)
+
 // left counts the goroutines that Run has started and that have not ended.
 func (d *desk) left() {
 	d.settle()
@@ -267,7 +224,7 @@ func (d *desk) left() {
 	var gs []probe.Goroutine
 	for _, block := range strings.Split(string(buf), "\n\n")[1:] { // the first is this one
 		head, _, _ := strings.Cut(block, "\n")
-		at := regexp.MustCompile(`pitstop/lessons/04_pipeline[./][^\n]*\n\t\S*/(\S+\.go:\d+)`).FindStringSubmatch(block)
+		at := ours.FindStringSubmatch(block)
 		if !strings.Contains(head, "synctest bubble") || at == nil {
 			continue
 		}

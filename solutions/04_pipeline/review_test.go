@@ -167,6 +167,7 @@ func oneIsSlow() outcome {
 	for d.next() {
 	}
 	d.o.Ahead = d.o.Results
+	time.Sleep(time.Hour)
 	close(d.gate)
 	return d.finish()
 }
@@ -176,6 +177,9 @@ func TestReview_SlowEventHoldsUpNoOther(t *testing.T) {
 	o := play(t, "one is slow")
 	if !probe.Equal(t, "results while one event is slow", o.Ahead, 49, "results") {
 		probe.Errorf(t, "pipeline.held_up", "%d of 49 results came while one event was still being handled.", o.Ahead)
+	}
+	if o.Misled > 0 {
+		probe.Errorf(t, "pipeline.context", "the context of Handle ended within an hour, though Run's did not: a slow event was cut off.")
 	}
 	checkAccount(t, o, "50 events, one slow")
 }

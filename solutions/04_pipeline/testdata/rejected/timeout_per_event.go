@@ -1,8 +1,7 @@
-// finding: pipeline.crash
+// finding: pipeline.context
 //
-// Closes the results as soon as the context has ended, so that the reader is
-// free at once. Workers still have theirs to send: a select with a send on a
-// closed channel panics.
+// Each event gets a context with a timeout of its own, so that one that hangs
+// cannot keep its worker. One that is only slow is cut off while Run's lives.
 
 // Package pipeline turns what the scanners saw into what the recipients read:
 // parcel events go in, one result for each comes out.
@@ -13,6 +12,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"pitstop/lessons/dispatch"
 )
@@ -57,6 +57,9 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
+// handleTimeout keeps an event that hangs from holding its worker for good.
+const handleTimeout = 30 * time.Second
+
 // Pipeline handles events. Make one with New.
 type Pipeline struct {
 	cfg Config
@@ -82,58 +85,58 @@ func New(cfg Config) *Pipeline {
 // to read them to the end must end ctx. Run may be called again, also
 // meanwhile; each call has workers and results of its own.
 func (p *Pipeline) Run(ctx context.Context, events <-chan dispatch.Event) <-chan Result {
-	results := make(chan Result)
-	var workers sync.WaitGroup
+	r := &run{Config: p.cfg, results: make(chan Result)}
 	for range p.cfg.Workers {
-		workers.Go(func() { p.work(ctx, events, results) })
+		r.workers.Go(func() { r.work(ctx, events) })
 	}
-	idle := make(chan struct{})
 	go func() {
-		workers.Wait()
-		close(idle)
+		r.workers.Wait()
+		close(r.results)
 	}()
-	go func() {
-		select {
-		case <-idle:
-		case <-ctx.Done():
-		}
-		close(results)
-	}()
-	return results
+	return r.results
 }
 
-// work handles events until there are no more, or until ctx has ended.
-func (p *Pipeline) work(ctx context.Context, events <-chan dispatch.Event, results chan<- Result) {
+// run is one call of Run.
+type run struct {
+	Config
+	results chan Result
+	workers sync.WaitGroup
+}
+
+// work handles events until there are no more, or until ctx ends.
+func (r *run) work(ctx context.Context, events <-chan dispatch.Event) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e, ok := <-events:
-			switch {
-			case !ok:
-				return
-			case ctx.Err() != nil: // both were ready, and select took this one
-				p.cfg.OnDrop(e)
+			if !ok {
 				return
 			}
-			r := p.handle(ctx, e)
+			if ctx.Err() != nil { // select may choose either
+				r.OnDrop(e)
+				return
+			}
 			select {
-			case results <- r:
+			case r.results <- r.handle(ctx, e):
 			case <-ctx.Done():
-				p.cfg.OnDrop(e)
+				r.OnDrop(e)
+				return
 			}
 		}
 	}
 }
 
-// handle makes the result of one event, also where Handle panics.
-func (p *Pipeline) handle(ctx context.Context, e dispatch.Event) (r Result) {
-	r.Event = e
+// handle makes the result of one event. A panic is a result too.
+func (r *run) handle(ctx context.Context, e dispatch.Event) (res Result) {
+	res.Event = e
 	defer func() {
 		if v := recover(); v != nil {
-			r.Err = &PanicError{Event: e, Value: v, Stack: debug.Stack()}
+			res.Err = &PanicError{Event: e, Value: v, Stack: debug.Stack()}
 		}
 	}()
-	r.Notice, r.Err = p.cfg.Handle(ctx, e)
-	return r
+	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	defer cancel()
+	res.Notice, res.Err = r.Handle(ctx, e)
+	return res
 }
