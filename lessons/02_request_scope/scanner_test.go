@@ -25,7 +25,7 @@ func TestServeConn_AnswersEachLine(t *testing.T) {
 
 	// A context that is cancelled behind the call shows it here, before the
 	// database answers.
-	poll(30*time.Millisecond, func() bool { return db.cancelled.Load() > 0 })
+	probe.Poll(30*time.Millisecond, func() bool { return db.cancelled.Load() > 0 })
 	if n := db.cancelled.Load(); !probe.Equal(t, "queries cancelled while the scanner waits", n, 0, "queries") {
 		probe.Fatalf(t, "scope.born_dead", "%d of %d queries were cancelled although their scanner waits for them.", n, workers)
 	}
@@ -84,7 +84,7 @@ func TestServeConn_StalledScannerHoldsNoWorker(t *testing.T) {
 	for i := range workers {
 		stalled.client.send(fmt.Sprintf("s%d big", i))
 	}
-	if !eventually(func() bool { return db.answered.Load() == workers }) {
+	if !patience.Eventually(func() bool { return db.answered.Load() == workers }) {
 		probe.Fatalf(t, "scope.no_reply", "%d of %d lines have reached Handle.", db.answered.Load(), workers)
 	}
 
@@ -118,18 +118,18 @@ func config(db *store) scanner.Config {
 // ServeConn waits until they are back. The store holds each one up for now.
 func checkEnd(t *testing.T, s *session, db *store, n int64, why string) {
 	t.Helper()
-	poll(patience(), func() bool { return db.cancelled.Load() >= n || s.isOver() })
+	probe.Poll(patience.Limit(), func() bool { return db.cancelled.Load() >= n || s.isOver() })
 	if s.isOver() {
 		// It returned before the queries did: they may at least be on the way.
-		poll(50*time.Millisecond, func() bool { return db.cancelled.Load() >= n })
+		probe.Poll(50*time.Millisecond, func() bool { return db.cancelled.Load() >= n })
 	}
 	if got := db.cancelled.Load(); !probe.Equal(t, "queries cancelled when "+why, got, n, "queries") {
 		if !s.isOver() {
-			hung.Store(true)
+			patience.InVain()
 		}
 		probe.Errorf(t, "scope.survives", "%s: %d of its %d queries were cancelled.", why, got, n)
 	}
-	poll(20*time.Millisecond, s.isOver) // one that returns early does so now
+	probe.Poll(20*time.Millisecond, s.isOver) // one that returns early does so now
 	if inside := db.inside.Load(); s.isOver() && inside > 0 {
 		probe.Errorf(t, "scope.early_return", "ServeConn returned with %d of %d calls of Handle still at work.", inside, n)
 	}
@@ -198,7 +198,7 @@ func (db *store) query(ctx context.Context, text string) (string, error) {
 // started waits until n queries have begun.
 func (db *store) started(n int64) {
 	db.t.Helper()
-	if !eventually(func() bool { return db.begun.Load() >= n }) {
+	if !patience.Eventually(func() bool { return db.begun.Load() >= n }) {
 		probe.Fatalf(db.t, "scope.no_query", "%d of %d lines have reached Handle.", db.begun.Load(), n)
 	}
 }
@@ -261,11 +261,11 @@ func (s *session) isOver() bool {
 // does not.
 func (s *session) over(code, situation string) {
 	s.t.Helper()
-	limit := patience()
+	limit := patience.Limit()
 	select {
 	case <-s.done:
 	case <-time.After(limit):
-		hung.Store(true)
+		patience.InVain()
 		probe.Fatalf(s.t, code, "ServeConn was not back after %v; %s.", limit, situation)
 	}
 }
@@ -297,46 +297,15 @@ func (c *client) send(lines ...string) {
 // line reads one reply, and ends the test with code when none comes.
 func (c *client) line(code string) string {
 	c.t.Helper()
-	limit := patience()
+	limit := patience.Limit()
 	c.SetReadDeadline(time.Now().Add(limit))
 	line, err := c.r.ReadString('\n')
 	if err != nil {
-		hung.Store(true)
+		patience.InVain()
 		probe.Fatalf(c.t, code, "the scanner waited up to %v for a reply and got %q, then %v.", limit, line, err)
 	}
 	return strings.TrimSuffix(line, "\n")
 }
 
-// hung is set by the first wait that was in vain. From then on the verdict is
-// clear, and the other tests wait less.
-var hung atomic.Bool
-
-// patience is how long a test waits for what must come. A sound server never
-// uses it up.
-func patience() time.Duration {
-	if hung.Load() {
-		return 400 * time.Millisecond
-	}
-	return 3 * time.Second
-}
-
-// eventually polls until cond holds, and gives up when patience is used up.
-func eventually(cond func() bool) bool {
-	if poll(patience(), cond) {
-		return true
-	}
-	hung.Store(true)
-	return false
-}
-
-// poll asks until cond holds or the time is up, and reports whether it holds.
-func poll(limit time.Duration, cond func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(200 * time.Microsecond) {
-		if cond() {
-			return true
-		}
-		if time.Now().After(end) {
-			return cond()
-		}
-	}
-}
+// patience is how long a test waits for what must come.
+var patience = probe.Patience{Full: 3 * time.Second, Short: 400 * time.Millisecond}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestReview_FullServerSaysSoAndStillHearsTheHangUp(t *testing.T) {
 	// One more, from a scanner that has asked for nothing yet.
 	other := connect(t, t.Context(), srv, nil)
 	other.client.send("x shelf")
-	poll(30*time.Millisecond, func() bool { return db.begun.Load() > workers })
+	probe.Poll(30*time.Millisecond, func() bool { return db.begun.Load() > workers })
 	if n := db.begun.Load(); !probe.Equal(t, "queries begun by a full server", n, workers, "queries") {
 		probe.Fatalf(t, "scope.unbounded", "%d queries were begun by a server of %d workers, for two scanners.", n, workers)
 	}
@@ -56,7 +57,7 @@ func TestReview_FullServerSaysSoAndStillHearsTheHangUp(t *testing.T) {
 
 	// The workers are free for the others now.
 	db.open()
-	if !eventually(func() bool {
+	if !patience.Eventually(func() bool {
 		other.client.send("y shelf")
 		return other.client.line("scope.worker_lost") == "y ok shelf"
 	}) {
@@ -108,6 +109,26 @@ func TestReview_EndOfContextEndsTheConnection(t *testing.T) {
 		s.over("scope.ctx_ignored", "its context has ended and the scanner is silent")
 		checkEnded(t, s)
 	})
+	t.Run("with a reply that nobody reads", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		db := newStore(t)
+		db.open()
+		db.reply = strings.Repeat("shelf ", 1<<20)
+		var writes atomic.Int64
+		s := serve(t, ctx, config(db), func(conn *net.TCPConn) net.Conn { return counted{small(conn), &writes} })
+		s.client.SetReadBuffer(4 << 10)
+		s.client.send("b big")
+		if !patience.Eventually(func() bool { return writes.Load() > 0 }) {
+			probe.Fatalf(t, "scope.no_reply", "a line was handled and no reply to it was sent.")
+		}
+		probe.Poll(5*time.Millisecond, s.isOver) // a reply of 6 MB fills the connection meanwhile
+		cancel()
+		s.over("scope.ctx_ignored", "its context has ended, and a reply that nobody reads is under way, with a WriteTimeout of a minute")
+		if s.err != nil {
+			probe.Errorf(t, "scope.error", "ServeConn returned %q at the end of its context, not nil.", s.err)
+		}
+	})
 	t.Run("before it began", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -117,16 +138,27 @@ func TestReview_EndOfContextEndsTheConnection(t *testing.T) {
 	})
 }
 
+// counted is a connection that counts the writes that were begun.
+type counted struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
 // checkEnded checks what a connection leaves behind when its context ended.
 func checkEnded(t *testing.T, s *session) {
 	t.Helper()
 	if s.err != nil {
 		probe.Errorf(t, "scope.error", "ServeConn returned %q at the end of its context, not nil.", s.err)
 	}
-	s.client.SetReadDeadline(time.Now().Add(patience()))
+	s.client.SetReadDeadline(time.Now().Add(patience.Limit()))
 	_, err := io.Copy(io.Discard, s.client.r)
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-		hung.Store(true)
+		patience.InVain()
 		probe.Errorf(t, "scope.left_open", "ServeConn has returned, and the scanner's connection is still open.")
 	}
 }
@@ -233,7 +265,7 @@ func TestReview_LineWithoutItsNewlineIsNotHandled(t *testing.T) {
 			}
 			hangUp(s.client)
 			s.over("scope.stuck", name+", and it has no query left")
-			poll(5*time.Millisecond, func() bool { return db.begun.Load() > 1 })
+			probe.Poll(5*time.Millisecond, func() bool { return db.begun.Load() > 1 })
 			db.mu.Lock()
 			defer db.mu.Unlock()
 			if len(db.texts) != 1 {
@@ -296,21 +328,24 @@ func TestReview_StalledScannerIsCutOff(t *testing.T) {
 	db.started(1)
 	s.client.send("b big")
 
-	// It sends on and on, and reads nothing.
+	// It sends on and on, and reads nothing. Each line waits for the one before,
+	// unless the server has stopped reading: nothing is rejected.
 	go func() {
 		for i := 0; ; i++ {
-			s.client.SetWriteDeadline(time.Now().Add(patience()))
+			probe.Poll(100*time.Millisecond, func() bool { return big.answered.Load() > int64(i) || s.isOver() })
+			s.client.SetWriteDeadline(time.Now().Add(patience.Limit()))
 			if _, err := fmt.Fprintf(s.client, "m%d more\n", i); err != nil {
 				return
 			}
 			time.Sleep(time.Millisecond)
 		}
 	}()
+	limit := patience.Limit()
 	select {
 	case <-s.done:
-	case <-time.After(patience()):
-		hung.Store(true)
-		probe.Fatalf(t, "scope.uncut", "a scanner that accepts no reply is not cut off after %v, with a WriteTimeout of 250ms.", patience())
+	case <-time.After(limit):
+		patience.InVain()
+		probe.Fatalf(t, "scope.uncut", "a scanner that accepts no reply is not cut off after %v, with a WriteTimeout of 250ms.", limit)
 	}
 	if n := db.cancelled.Load(); !probe.Equal(t, "queries cancelled when a stalled scanner is cut off", n, 1, "queries") {
 		probe.Errorf(t, "scope.survives", "a stalled scanner was cut off, and %d of its 1 query was cancelled.", n)
@@ -322,6 +357,131 @@ func TestReview_StalledScannerIsCutOff(t *testing.T) {
 	if gs := leaked(t, 300*time.Millisecond); len(gs) > 0 {
 		probe.Errorf(t, "scope.leak", "%d goroutines are left after a stalled scanner was cut off: %s.", len(gs), probe.Where(gs))
 	}
+}
+
+func TestReview_UnreadRepliesHoldNoWorker(t *testing.T) {
+	db := newStore(t)
+	db.open()
+	db.reply = strings.Repeat("shelf ", 1<<20)
+	srv := scanner.New(config(db))
+	stalled := connect(t, t.Context(), srv, small)
+	stalled.client.SetReadBuffer(4 << 10)
+	stalled.client.send("b big")
+	if !patience.Eventually(func() bool { return db.answered.Load() == 1 }) {
+		probe.Fatalf(t, "scope.no_reply", "%d of 1 line has reached Handle.", db.answered.Load())
+	}
+
+	// It reads nothing and sends on, line after line, as long as each reaches
+	// Handle. A server may stop reading: it may not run out of workers.
+	sent, goesOn := 0, true
+	for sent < 300 && goesOn {
+		if _, err := fmt.Fprintf(stalled.client, "s%d small\n", sent); err != nil {
+			break
+		}
+		sent++
+		goesOn = probe.Poll(200*time.Millisecond, func() bool { return db.answered.Load() == int64(1+sent) })
+	}
+	probe.Note(t, "short lines sent by a scanner that reads nothing", sent, "lines")
+	sound := connect(t, t.Context(), srv, nil)
+	if !patience.Eventually(func() bool {
+		sound.client.send("x small")
+		return sound.client.line("scope.stalled") == "x ok small"
+	}) {
+		probe.Errorf(t, "scope.stalled", "a scanner that reads nothing had sent %d short lines, and another one was told busy for good: replies that wait hold all %d workers.", sent, workers)
+	}
+	stalled.client.Close()
+	stalled.over("scope.stuck", "its scanner has hung up and has no query left")
+}
+
+func TestReview_OneBrokenConnectionLeavesTheOthersAlone(t *testing.T) {
+	db, big := newStore(t), newStore(t)
+	big.open()
+	big.reply = strings.Repeat("shelf ", 1<<20)
+	srv := scanner.New(scanner.Config{Workers: workers, WriteTimeout: 10 * time.Minute, Handle: func(ctx context.Context, text string) (string, error) {
+		if text == "big" {
+			return big.query(ctx, text)
+		}
+		return db.query(ctx, text)
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ln := &firstIsPoor{Listener: listen(t), gone: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, ln) }()
+
+	stalled := dial(t, ln.Addr())
+	stalled.SetReadBuffer(4 << 10)
+	stalled.send("a shelf")
+	db.started(1)
+	sound := dial(t, ln.Addr())
+	sound.send("b shelf 2")
+	db.started(2)
+	stalled.send("c big")
+	select {
+	case <-ln.gone:
+	case <-time.After(patience.Limit()):
+		patience.InVain()
+		probe.Fatalf(t, "scope.uncut", "Serve has not cut off a scanner that does not accept a reply within WriteTimeout.")
+	}
+	if !patience.Eventually(func() bool { return db.cancelled.Load() > 0 }) {
+		probe.Errorf(t, "scope.survives", "a stalled scanner was cut off by Serve, and its query was not cancelled.")
+	}
+	probe.Poll(20*time.Millisecond, func() bool { return db.cancelled.Load() > 1 })
+	if n := db.cancelled.Load(); !probe.AtMost(t, "queries cancelled when one of two scanners is cut off", n, 1, "queries") {
+		probe.Fatalf(t, "scope.other_cancelled", "Serve cut off one scanner that did not read, and cancelled the query of another one too.")
+	}
+	select {
+	case err := <-done:
+		probe.Fatalf(t, "scope.other_cancelled", "Serve cut off one scanner that did not read, and then returned (%v): no other is served any more.", err)
+	default:
+	}
+	db.open()
+	if got := sound.line("scope.other_cancelled"); got != "b ok shelf 2" {
+		probe.Errorf(t, "scope.other_cancelled", "Serve cut off one scanner that did not read, and another got %q instead of %q.", got, "b ok shelf 2")
+	}
+	late := dial(t, ln.Addr())
+	late.send("d shelf 3")
+	if got := late.line("scope.other_cancelled"); got != "d ok shelf 3" {
+		probe.Errorf(t, "scope.other_cancelled", "Serve cut off one scanner that did not read, and one that came later got %q instead of %q.", got, "d ok shelf 3")
+	}
+}
+
+// firstIsPoor is a listener whose first connection has little room, and whose
+// write deadlines there pass ten thousand times as fast.
+type firstIsPoor struct {
+	net.Listener
+	accepted atomic.Int64
+	gone     chan struct{} // closed when that connection is
+}
+
+func (l *firstIsPoor) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil || l.accepted.Add(1) > 1 {
+		return conn, err
+	}
+	small(conn.(*net.TCPConn))
+	return poor{conn, sync.OnceFunc(func() { close(l.gone) })}, nil
+}
+
+type poor struct {
+	net.Conn
+	gone func()
+}
+
+func (c poor) SetWriteDeadline(d time.Time) error {
+	if left := time.Until(d); !d.IsZero() && left > 0 {
+		d = time.Now().Add(left / 10_000)
+	}
+	return c.Conn.SetWriteDeadline(d)
+}
+
+func (c poor) SetDeadline(d time.Time) error {
+	return errors.Join(c.SetReadDeadline(d), c.SetWriteDeadline(d))
+}
+
+func (c poor) Close() error {
+	c.gone()
+	return c.Conn.Close()
 }
 
 func TestReview_ServeEndsWithItsContext(t *testing.T) {
@@ -336,13 +496,13 @@ func TestReview_ServeEndsWithItsContext(t *testing.T) {
 	dial(t, ln.Addr()).send("a shelf 1")
 	dial(t, ln.Addr()).send("b shelf 2")
 	db.started(2)
-	poll(20*time.Millisecond, func() bool { return db.cancelled.Load() > 0 })
+	probe.Poll(20*time.Millisecond, func() bool { return db.cancelled.Load() > 0 })
 	if n := db.cancelled.Load(); n > 0 {
 		probe.Fatalf(t, "scope.born_dead", "%d of 2 queries were cancelled although their scanners wait for them.", n)
 	}
 
 	cancel()
-	if !eventually(func() bool { return db.cancelled.Load() == 2 }) {
+	if !patience.Eventually(func() bool { return db.cancelled.Load() == 2 }) {
 		probe.Errorf(t, "scope.ctx_ignored", "the context of Serve has ended: %d of 2 queries were cancelled.", db.cancelled.Load())
 	}
 	select {
@@ -403,8 +563,8 @@ func wait(t *testing.T, done <-chan error, situation string) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(patience()):
-		hung.Store(true)
+	case <-time.After(patience.Limit()):
+		patience.InVain()
 		probe.Fatalf(t, "scope.stuck", "Serve was not back in time; %s.", situation)
 		return nil
 	}

@@ -1,5 +1,5 @@
 // Wakes up ten times a second to look at its context. That is sound as long as the
-// half line is kept outside the call that timed out.
+// half line is kept outside the call that timed out, and something wakes a write too.
 
 // Package scanner talks to the hand scanners of the depots. A scanner keeps
 // one TCP connection open for a whole shift and sends a line for each parcel
@@ -88,33 +88,35 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // a reply within WriteTimeout, or when ctx ends. What Handle still does for
 // this scanner is then cancelled, through a context that is derived from ctx.
 // ServeConn closes conn, and returns when every Handle it called has returned:
-// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+// nil when the scanner hung up or ctx ended, an error when a reply was not
+// accepted in time. For a connection that broke otherwise, as by a reset,
+// either is right: the caller only logs it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
 	scope, cancel := context.WithCancel(ctx)
-	var work sync.WaitGroup
-	defer work.Wait()
-	defer conn.Close()
 	defer cancel()
+	defer context.AfterFunc(scope, func() { conn.Close() })() // for a reply that nobody reads
+	defer conn.Close()
 
+	var work sync.WaitGroup
 	var writing sync.Mutex
 	var broken error
 	reply := func(line string) {
 		writing.Lock()
 		defer writing.Unlock()
-		if broken != nil {
+		if scope.Err() != nil {
 			return
 		}
 		conn.SetWriteDeadline(time.Now().Add(s.writeTimeout))
-		if _, err := conn.Write([]byte(line + "\n")); err != nil {
+		if _, err := conn.Write([]byte(line + "\n")); err != nil && scope.Err() == nil {
 			broken = err
 			cancel()
-			conn.Close()
 		}
 	}
 
 	var rest []byte // what has come since the last newline outlives a time-out
+	var end error
 	buf := make([]byte, 4096)
-	for scope.Err() == nil {
+	for scope.Err() == nil && end == nil {
 		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		n, err := conn.Read(buf)
 		rest = append(rest, buf[:n]...)
@@ -140,23 +142,18 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
 				reply(tag + " busy")
 			}
 		}
-		switch {
-		case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
-		case errors.Is(err, io.EOF):
-			return nil
-		default:
-			writing.Lock()
-			defer writing.Unlock()
-			if broken != nil || ctx.Err() == nil {
-				return errors.Join(broken, err)
-			}
-			return nil
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			end = err
 		}
 	}
-	writing.Lock()
-	defer writing.Unlock()
-	if ctx.Err() != nil {
+	over := ctx.Err() != nil || errors.Is(end, io.EOF)
+	cancel()
+	work.Wait()
+	switch {
+	case broken != nil:
+		return broken
+	case over:
 		return nil
 	}
-	return broken
+	return end
 }

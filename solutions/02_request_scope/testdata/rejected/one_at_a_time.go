@@ -89,7 +89,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // a reply within WriteTimeout, or when ctx ends. What Handle still does for
 // this scanner is then cancelled, through a context that is derived from ctx.
 // ServeConn closes conn, and returns when every Handle it called has returned:
-// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+// nil when the scanner hung up or ctx ended, an error when a reply was not
+// accepted in time. For a connection that broke otherwise, as by a reset,
+// either is right: the caller only logs it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
 	scope, end := context.WithCancelCause(ctx)
 	// Closing is what wakes a read or a write that waits.

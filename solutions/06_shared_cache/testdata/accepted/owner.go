@@ -76,11 +76,12 @@ func New(cfg Config) *Cache {
 // kept, if it is plausible: phones send late what they could not send in a
 // tunnel. Report never waits for a load.
 func (c *Cache) Report(p dispatch.Position) {
+	now := c.cfg.Now() // of the report, and not of when the owner comes to it
 	c.ask <- func(entries map[string]*entry) {
 		e := of(entries, p.Courier)
 		e.reports++
 		if c.better(e.pos, p) {
-			e.pos, e.known = p, c.cfg.Now()
+			e.pos, e.known = p, now
 		}
 	}
 }

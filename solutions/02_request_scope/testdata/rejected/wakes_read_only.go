@@ -1,7 +1,7 @@
-// finding: scope.no_query
+// finding: scope.ctx_ignored
 //
-// Makes the context of a connection in Serve, around the go statement. The loop
-// body returns before the connection has sent its first line.
+// Moves the read deadline into the past when the scope ends, which wakes the reader,
+// and closes after the waiting. A reply that nobody reads holds up the shutdown.
 
 // Package scanner talks to the hand scanners of the depots. A scanner keeps
 // one TCP connection open for a whole shift and sends a line for each parcel
@@ -58,11 +58,9 @@ func New(cfg Config) *Server {
 // too. It closes ln, and returns when every connection is done: nil after the
 // end of ctx, otherwise the error of ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	defer cancel() // a broken listener ends the connections too
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	defer ln.Close()
 	for {
 		conn, err := ln.Accept()
@@ -72,19 +70,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			return fmt.Errorf("scanner: accept: %w", err)
 		}
-		s.start(ctx, &conns, conn)
+		conns.Go(func() {
+			if err := s.ServeConn(ctx, conn); err != nil {
+				slog.Warn("scanner connection broke", "addr", conn.RemoteAddr(), "err", err)
+			}
+		})
 	}
-}
-
-// start serves one scanner in the background.
-func (s *Server) start(ctx context.Context, conns *sync.WaitGroup, conn net.Conn) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	conns.Go(func() {
-		if err := s.ServeConn(ctx, conn); err != nil {
-			slog.Warn("scanner connection broke", "addr", conn.RemoteAddr(), "err", err)
-		}
-	})
 }
 
 // ServeConn answers one scanner. A line is a tag, a blank and a text; it counts
@@ -96,69 +87,59 @@ func (s *Server) start(ctx context.Context, conns *sync.WaitGroup, conn net.Conn
 // a reply within WriteTimeout, or when ctx ends. What Handle still does for
 // this scanner is then cancelled, through a context that is derived from ctx.
 // ServeConn closes conn, and returns when every Handle it called has returned:
-// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+// nil when the scanner hung up or ctx ended, an error when a reply was not
+// accepted in time. For a connection that broke otherwise, as by a reset,
+// either is right: the caller only logs it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
-	scope, end := context.WithCancelCause(ctx)
-	// Closing is what wakes a read or a write that waits.
-	defer context.AfterFunc(scope, func() { conn.Close() })()
+	c := &session{Server: s, conn: conn}
+	c.ctx, c.end = context.WithCancelCause(ctx)
 	defer conn.Close()
+	// A read does not look at contexts; a deadline in the past wakes it.
+	defer context.AfterFunc(c.ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 
-	c := &session{Server: s, conn: conn, end: end, unanswered: make(chan struct{}, cap(s.slots)+backlog)}
-	end(c.read(scope)) // only the first end counts: a failed write may have come before
-	c.work.Wait()
-	if err := context.Cause(scope); ctx.Err() == nil && !errors.Is(err, errOver) {
+	c.end(c.read())
+	c.calls.Wait()
+
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := context.Cause(c.ctx); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
 }
 
-// backlog is how many replies may wait for a slow scanner before its next
-// line waits too.
-const backlog = 16
-
-// errOver is why the context of a session ends that ended well.
-var errOver = errors.New("scanner: hung up")
-
-// session is one connection.
+// session is one connection and what is done for it.
 type session struct {
 	*Server
-	conn       net.Conn
-	end        context.CancelCauseFunc
-	work       sync.WaitGroup
-	unanswered chan struct{} // a token for each line that has no reply yet
-	writing    sync.Mutex
+	conn  net.Conn
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	calls sync.WaitGroup
+	mu    sync.Mutex // for writing
 }
 
-// read takes lines until there are no more, and says why.
-func (c *session) read(ctx context.Context) error {
-	r := bufio.NewReader(c.conn)
+// read takes lines until the connection is over, and says why it is.
+func (c *session) read() error {
+	lines := bufio.NewReader(c.conn)
 	for {
-		line, err := r.ReadString('\n') // half a line comes with an error
-		if errors.Is(err, io.EOF) {
-			return errOver
-		}
-		if err != nil {
+		line, err := lines.ReadString('\n')
+		if err != nil { // a piece without its newline is no line
 			return fmt.Errorf("scanner: read: %w", err)
-		}
-		select {
-		case c.unanswered <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		tag, text, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		select {
 		case c.slots <- struct{}{}:
-			c.work.Go(func() { c.answer(ctx, tag, text) })
+			c.calls.Go(func() { c.answer(tag, text) })
 		default:
 			c.reply(tag + " busy")
 		}
 	}
 }
 
-// answer does the work of one line. The worker is free again before the reply
-// is sent: a scanner that does not read must cost the others nothing.
-func (c *session) answer(ctx context.Context, tag, text string) {
-	answer, err := c.handle(ctx, text)
+// answer does the work of one line. Its worker is free before the scanner reads.
+func (c *session) answer(tag, text string) {
+	answer, err := c.handle(c.ctx, text)
 	<-c.slots
 	if err != nil {
 		c.reply(tag + " failed")
@@ -167,11 +148,13 @@ func (c *session) answer(ctx context.Context, tag, text string) {
 	c.reply(tag + " ok " + answer)
 }
 
-// reply sends one line, while nobody else sends.
+// reply sends one line. A scanner that does not take it is cut off.
 func (c *session) reply(line string) {
-	defer func() { <-c.unanswered }()
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
 	c.conn.SetWriteDeadline(time.Now().Add(c.writeTimeout))
 	if _, err := io.WriteString(c.conn, line+"\n"); err != nil {
 		c.end(fmt.Errorf("scanner: write: %w", err))

@@ -1,7 +1,7 @@
-// finding: scope.rejection
+// finding: scope.stalled
 //
-// Writes the rejection to the log, where the scanner cannot read it: the courier
-// waits for an answer that never comes.
+// Gives the replies to one goroutine that writes, with room for 64. When a scanner
+// that does not read has filled it, each further answer keeps its worker.
 
 // Package scanner talks to the hand scanners of the depots. A scanner keeps
 // one TCP connection open for a whole shift and sends a line for each parcel
@@ -58,11 +58,9 @@ func New(cfg Config) *Server {
 // too. It closes ln, and returns when every connection is done: nil after the
 // end of ctx, otherwise the error of ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	defer cancel() // a broken listener ends the connections too
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	defer ln.Close()
 	for {
 		conn, err := ln.Accept()
@@ -89,71 +87,63 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // a reply within WriteTimeout, or when ctx ends. What Handle still does for
 // this scanner is then cancelled, through a context that is derived from ctx.
 // ServeConn closes conn, and returns when every Handle it called has returned:
-// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+// nil when the scanner hung up or ctx ended, an error when a reply was not
+// accepted in time. For a connection that broke otherwise, as by a reset,
+// either is right: the caller only logs it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
-	scope, end := context.WithCancelCause(ctx)
-	// Closing is what wakes a read or a write that waits.
-	defer context.AfterFunc(scope, func() { conn.Close() })()
+	c := &session{Server: s, conn: conn, out: make(chan string, 64)}
+	c.ctx, c.end = context.WithCancelCause(ctx)
 	defer conn.Close()
+	// Closing the connection wakes a read and a write alike.
+	defer context.AfterFunc(c.ctx, func() { conn.Close() })()
 
-	c := &session{Server: s, conn: conn, end: end, unanswered: make(chan struct{}, cap(s.slots)+backlog)}
-	end(c.read(scope)) // only the first end counts: a failed write may have come before
-	c.work.Wait()
-	if err := context.Cause(scope); ctx.Err() == nil && !errors.Is(err, errOver) {
+	c.calls.Go(c.write)
+	c.end(c.read())
+	conn.Close()
+	c.calls.Wait()
+
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := context.Cause(c.ctx); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
 }
 
-// backlog is how many replies may wait for a slow scanner before its next
-// line waits too.
-const backlog = 16
-
-// errOver is why the context of a session ends that ended well.
-var errOver = errors.New("scanner: hung up")
-
-// session is one connection.
+// session is one connection and what is done for it.
 type session struct {
 	*Server
-	conn       net.Conn
-	end        context.CancelCauseFunc
-	work       sync.WaitGroup
-	unanswered chan struct{} // a token for each line that has no reply yet
-	writing    sync.Mutex
+	conn  net.Conn
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	calls sync.WaitGroup
+	out   chan string // replies for write
 }
 
-// read takes lines until there are no more, and says why.
-func (c *session) read(ctx context.Context) error {
-	r := bufio.NewReader(c.conn)
+// read takes lines until the connection is over, and says why it is.
+func (c *session) read() error {
+	lines := bufio.NewReader(c.conn)
 	for {
-		line, err := r.ReadString('\n') // half a line comes with an error
-		if errors.Is(err, io.EOF) {
-			return errOver
-		}
-		if err != nil {
+		line, err := lines.ReadString('\n')
+		if err != nil { // a piece without its newline is no line
 			return fmt.Errorf("scanner: read: %w", err)
-		}
-		select {
-		case c.unanswered <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		tag, text, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		select {
 		case c.slots <- struct{}{}:
-			c.work.Go(func() { c.answer(ctx, tag, text) })
+			c.calls.Go(func() { c.answer(tag, text) })
 		default:
-			<-c.unanswered
-			slog.Warn("scanner: all workers busy", "tag", tag)
+			c.reply(tag + " busy")
 		}
 	}
 }
 
-// answer does the work of one line. The worker is free again before the reply
-// is sent: a scanner that does not read must cost the others nothing.
-func (c *session) answer(ctx context.Context, tag, text string) {
-	answer, err := c.handle(ctx, text)
-	<-c.slots
+// answer does the work of one line and gives its worker back. It does not wait
+// for the scanner: write does.
+func (c *session) answer(tag, text string) {
+	defer func() { <-c.slots }()
+	answer, err := c.handle(c.ctx, text)
 	if err != nil {
 		c.reply(tag + " failed")
 		return
@@ -161,13 +151,27 @@ func (c *session) answer(ctx context.Context, tag, text string) {
 	c.reply(tag + " ok " + answer)
 }
 
-// reply sends one line, while nobody else sends.
+// reply hands one line to write.
 func (c *session) reply(line string) {
-	defer func() { <-c.unanswered }()
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	c.conn.SetWriteDeadline(time.Now().Add(c.writeTimeout))
-	if _, err := io.WriteString(c.conn, line+"\n"); err != nil {
-		c.end(fmt.Errorf("scanner: write: %w", err))
+	select {
+	case c.out <- line:
+	case <-c.ctx.Done():
+	}
+}
+
+// write is the one goroutine that sends, so that replies come whole. A scanner
+// that does not take one is cut off.
+func (c *session) write() {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case line := <-c.out:
+			c.conn.SetWriteDeadline(time.Now().Add(c.writeTimeout))
+			if _, err := io.WriteString(c.conn, line+"\n"); err != nil {
+				c.end(fmt.Errorf("scanner: write: %w", err))
+				return
+			}
+		}
 	}
 }

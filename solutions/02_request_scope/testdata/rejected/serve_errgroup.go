@@ -1,7 +1,7 @@
-// finding: scope.half_line
+// finding: scope.other_cancelled
 //
-// Takes a minute of silence for a hang-up. A courier on the way between two shelves
-// is silent too, and comes back to a dead connection.
+// Serve waits for its connections in an errgroup with a context, as for any other
+// set of goroutines. The first scanner that is cut off ends the whole hall.
 
 // Package scanner talks to the hand scanners of the depots. A scanner keeps
 // one TCP connection open for a whole shift and sends a line for each parcel
@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Config sets what a server does and how much of it at once.
@@ -58,24 +60,27 @@ func New(cfg Config) *Server {
 // too. It closes ln, and returns when every connection is done: nil after the
 // end of ctx, otherwise the error of ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	defer cancel() // a broken listener ends the connections too
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	conns, connCtx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(connCtx, func() { ln.Close() })()
 	defer ln.Close()
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
-			if ctx.Err() != nil {
+			connErr := conns.Wait()
+			switch {
+			case ctx.Err() != nil:
 				return nil
+			case connErr != nil:
+				return connErr
 			}
 			return fmt.Errorf("scanner: accept: %w", err)
 		}
-		conns.Go(func() {
-			if err := s.ServeConn(ctx, conn); err != nil {
+		conns.Go(func() error {
+			err := s.ServeConn(connCtx, conn)
+			if err != nil {
 				slog.Warn("scanner connection broke", "addr", conn.RemoteAddr(), "err", err)
 			}
+			return err
 		})
 	}
 }
@@ -89,70 +94,60 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // a reply within WriteTimeout, or when ctx ends. What Handle still does for
 // this scanner is then cancelled, through a context that is derived from ctx.
 // ServeConn closes conn, and returns when every Handle it called has returned:
-// nil when the scanner hung up or ctx ended, otherwise what went wrong.
+// nil when the scanner hung up or ctx ended, an error when a reply was not
+// accepted in time. For a connection that broke otherwise, as by a reset,
+// either is right: the caller only logs it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) error {
-	scope, end := context.WithCancelCause(ctx)
-	// Closing is what wakes a read or a write that waits.
-	defer context.AfterFunc(scope, func() { conn.Close() })()
+	c := &session{Server: s, conn: conn}
+	c.ctx, c.end = context.WithCancelCause(ctx)
 	defer conn.Close()
+	// Closing the connection wakes a read and a write alike.
+	defer context.AfterFunc(c.ctx, func() { conn.Close() })()
 
-	c := &session{Server: s, conn: conn, end: end, unanswered: make(chan struct{}, cap(s.slots)+backlog)}
-	end(c.read(scope)) // only the first end counts: a failed write may have come before
-	c.work.Wait()
-	if err := context.Cause(scope); ctx.Err() == nil && !errors.Is(err, errOver) {
+	c.end(c.read())
+	conn.Close()
+	c.calls.Wait()
+
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := context.Cause(c.ctx); !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
 }
 
-// backlog is how many replies may wait for a slow scanner before its next
-// line waits too.
-const backlog = 16
-
-// errOver is why the context of a session ends that ended well.
-var errOver = errors.New("scanner: hung up")
-
-// session is one connection.
+// session is one connection and what is done for it.
 type session struct {
 	*Server
-	conn       net.Conn
-	end        context.CancelCauseFunc
-	work       sync.WaitGroup
-	unanswered chan struct{} // a token for each line that has no reply yet
-	writing    sync.Mutex
+	conn  net.Conn
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	calls sync.WaitGroup
+	mu    sync.Mutex // for writing
 }
 
-// read takes lines until there are no more, and says why.
-func (c *session) read(ctx context.Context) error {
-	r := bufio.NewReader(c.conn)
+// read takes lines until the connection is over, and says why it is.
+func (c *session) read() error {
+	lines := bufio.NewReader(c.conn)
 	for {
-		c.conn.SetReadDeadline(time.Now().Add(time.Minute))
-		line, err := r.ReadString('\n')
-		if errors.Is(err, io.EOF) {
-			return errOver
-		}
-		if err != nil {
+		line, err := lines.ReadString('\n')
+		if err != nil { // a piece without its newline is no line
 			return fmt.Errorf("scanner: read: %w", err)
-		}
-		select {
-		case c.unanswered <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 		tag, text, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		select {
 		case c.slots <- struct{}{}:
-			c.work.Go(func() { c.answer(ctx, tag, text) })
+			c.calls.Go(func() { c.answer(tag, text) })
 		default:
 			c.reply(tag + " busy")
 		}
 	}
 }
 
-// answer does the work of one line. The worker is free again before the reply
-// is sent: a scanner that does not read must cost the others nothing.
-func (c *session) answer(ctx context.Context, tag, text string) {
-	answer, err := c.handle(ctx, text)
+// answer does the work of one line. Its worker is free before the scanner reads.
+func (c *session) answer(tag, text string) {
+	answer, err := c.handle(c.ctx, text)
 	<-c.slots
 	if err != nil {
 		c.reply(tag + " failed")
@@ -161,11 +156,13 @@ func (c *session) answer(ctx context.Context, tag, text string) {
 	c.reply(tag + " ok " + answer)
 }
 
-// reply sends one line, while nobody else sends.
+// reply sends one line. A scanner that does not take it is cut off.
 func (c *session) reply(line string) {
-	defer func() { <-c.unanswered }()
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
 	c.conn.SetWriteDeadline(time.Now().Add(c.writeTimeout))
 	if _, err := io.WriteString(c.conn, line+"\n"); err != nil {
 		c.end(fmt.Errorf("scanner: write: %w", err))
