@@ -77,12 +77,14 @@ type Config struct {
 //	500     Error  internal  anything else
 //
 // An error is told by what is in its chain, wrapped or joined, and not by its
-// text. Its text is in the field error of that one entry and nowhere else, and
-// no other entry of the request is of level Warn or above.
+// text, nor by the request's context. Its text is in the field error of that
+// one entry and nowhere else, and no other entry of the request is of level
+// Warn or above.
 //
 // The card's number, in whatever grouping, its CVC, and the recipient's name
 // and address are in no entry and in no refusal, also when Charge or Assign
-// put them into an error. The rest of that error stays readable.
+// put them into an error, or into its Code. The rest of that error stays
+// readable.
 type Service struct {
 	cfg Config
 	log *zap.SugaredLogger

@@ -3,11 +3,14 @@
 package booking_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +83,37 @@ func TestReview_ReasonIsInTheChain(t *testing.T) {
 			probe.Errorf(t, "log.correlation", "an entry has orderID %v and traceID %v for a body that was cut off: \"\" and \"trace-7f3a\" are right.",
 				quote(e.fields["orderID"]), quote(e.fields["traceID"]))
 		}
+	}
+}
+
+func TestReview_DepotThatHasGoneIsNotTheError(t *testing.T) {
+	// The depot hangs up while a step fails for a reason of its own.
+	for _, s := range []situation{
+		{name: "the card was declined as the depot hung up", status: 402, level: zapcore.WarnLevel, reason: "declined", says: "do_not_honor",
+			setup: failCharge(&booking.DeclinedError{Code: "do_not_honor"})},
+		{name: "the database was down as the depot hung up", status: 500, level: zapcore.ErrorLevel, reason: "internal", says: "disk 7 is full",
+			setup: failCharge(errors.New("disk 7 is full"))},
+		{name: "the bank was too slow as the depot hung up", status: 504, level: zapcore.ErrorLevel, reason: "timeout", says: "deadline exceeded",
+			setup: failCharge(fmt.Errorf("bank: %w", context.DeadlineExceeded))},
+	} {
+		ctx, hangUp := context.WithCancel(context.WithValue(t.Context(), traceKey{}, "trace-7f3a"))
+		defer hangUp()
+		d := newDesk(t, func(c *booking.Config) {
+			s.setup(c)
+			charge := c.Charge
+			c.Charge = func(ctx context.Context, r booking.Request) (string, error) {
+				hangUp()
+				return charge(ctx, r)
+			}
+		})
+		b, err := json.Marshal(order("AMS-1001"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/orders", bytes.NewReader(b))
+		w := httptest.NewRecorder()
+		d.do("ServeHTTP", func() { d.svc.ServeHTTP(w, r) })
+		d.checkFailure(s, w.Code, w.Body.String())
 	}
 }
 
@@ -205,6 +239,7 @@ func TestReview_NoSecretInsideErrors(t *testing.T) {
 		{"the gateway quoted the CVC", failCharge(fmt.Errorf("gateway eu-west: cvc %q does not match", cvc)), []string{"gateway eu-west", "does not match"}},
 		{"the courier's app quoted the address", failAssign(fmt.Errorf("route to %s for %s: no road", address, recipient)), []string{"route to", "no road"}},
 		{"a joined error quoted the card", failCharge(errors.Join(errors.New("gateway eu-west"), fmt.Errorf("refund of %s failed", digits))), []string{"gateway eu-west", "refund of"}},
+		{"the bank's code quoted the card", failCharge(fmt.Errorf("bank: %w", &booking.DeclinedError{Code: "no account for " + digits})), []string{"bank", "no account for"}},
 		{"an error says more with %+v", failCharge(&verbose{"gateway eu-west", "gateway eu-west, sent " + number + " " + cvc}), []string{"gateway eu-west"}},
 	} {
 		d := newDesk(t, s.setup)

@@ -82,12 +82,14 @@ type Config struct {
 //	500     Error  internal  anything else
 //
 // An error is told by what is in its chain, wrapped or joined, and not by its
-// text. Its text is in the field error of that one entry and nowhere else, and
-// no other entry of the request is of level Warn or above.
+// text, nor by the request's context. Its text is in the field error of that
+// one entry and nowhere else, and no other entry of the request is of level
+// Warn or above.
 //
 // The card's number, in whatever grouping, its CVC, and the recipient's name
 // and address are in no entry and in no refusal, also when Charge or Assign
-// put them into an error. The rest of that error stays readable.
+// put them into an error, or into its Code. The rest of that error stays
+// readable.
 type Service struct {
 	cfg Config
 }
@@ -112,6 +114,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		o := outcomeOf(err)
+		o.code = req.clean(o.code)
 		fields := []any{"reason", o.reason, "error", err.Error()}
 		if o.code != "" {
 			fields = append(fields, "code", o.code)
@@ -177,15 +180,18 @@ type stepFailure struct {
 }
 
 func (e *stepFailure) Unwrap() error { return e.err }
-func (e *stepFailure) Error() string {
-	text := withoutNumber(e.err.Error(), e.req.Card.Number)
+func (e *stepFailure) Error() string { return e.step + e.req.clean(e.err.Error()) }
+
+// clean takes what the depot sent out of a text.
+func (r Request) clean(text string) string {
+	text = withoutNumber(text, r.Card.Number)
 	var pairs []string
-	for _, s := range []string{e.req.Address, e.req.Recipient, e.req.Card.CVC} {
+	for _, s := range []string{r.Address, r.Recipient, r.Card.CVC} {
 		if s != "" {
 			pairs = append(pairs, s, "[...]")
 		}
 	}
-	return e.step + strings.NewReplacer(pairs...).Replace(text)
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // withoutNumber reads text and number side by side, and skips what may stand

@@ -84,12 +84,14 @@ type Config struct {
 //	500     Error  internal  anything else
 //
 // An error is told by what is in its chain, wrapped or joined, and not by its
-// text. Its text is in the field error of that one entry and nowhere else, and
-// no other entry of the request is of level Warn or above.
+// text, nor by the request's context. Its text is in the field error of that
+// one entry and nowhere else, and no other entry of the request is of level
+// Warn or above.
 //
 // The card's number, in whatever grouping, its CVC, and the recipient's name
 // and address are in no entry and in no refusal, also when Charge or Assign
-// put them into an error. The rest of that error stays readable.
+// put them into an error, or into its Code. The rest of that error stays
+// readable.
 type Service struct {
 	cfg Config
 }
@@ -116,7 +118,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		zap.Duration("duration", time.Since(start)),
 	)
 	if err != nil {
-		status, level, refusal := refuse(err)
+		status, level, refusal := refuse(err, req)
 		log.Log(level, "order refused", zap.Error(err), zap.String("reason", refusal.Reason), zap.String("code", refusal.Code))
 		answer(w, status, refusal)
 		return
@@ -146,7 +148,7 @@ func (s *Service) Book(ctx context.Context, req Request) (Booking, error) {
 var errUnreadable = errors.New("order unreadable")
 
 // refuse tells what err means: to the depot, and to whoever is on call.
-func refuse(err error) (status int, level zapcore.Level, r Refusal) {
+func refuse(err error, req Request) (status int, level zapcore.Level, r Refusal) {
 	last := err
 	for next := errors.Unwrap(last); next != nil; next = errors.Unwrap(last) {
 		last = next
@@ -156,7 +158,7 @@ func refuse(err error) (status int, level zapcore.Level, r Refusal) {
 	case errors.Is(err, errUnreadable), errors.Is(err, ErrIncomplete):
 		return http.StatusBadRequest, zap.WarnLevel, Refusal{Reason: "invalid"}
 	case isDeclined:
-		return http.StatusPaymentRequired, zap.WarnLevel, Refusal{Reason: "declined", Code: declined.Code}
+		return http.StatusPaymentRequired, zap.WarnLevel, Refusal{Reason: "declined", Code: clean(declined.Code, req)}
 	case errors.Is(err, context.Canceled):
 		return 499, zap.WarnLevel, Refusal{Reason: "canceled"}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -177,9 +179,11 @@ func (m *masked) Unwrap() error { return m.err }
 
 const stars = "***"
 
-// mask takes what the depot entrusted to us out of the text of err.
-func mask(err error, req Request) error {
-	text := err.Error()
+// mask gives err a text that may be shown.
+func mask(err error, req Request) error { return &masked{clean(err.Error(), req), err} }
+
+// clean takes what the depot entrusted to us out of a text.
+func clean(text string, req Request) string {
 	if number := digits(req.Card.Number); number != "" { // before the CVC, whose digits it may hold
 		grouped := regexp.MustCompile(strings.Join(strings.Split(number, ""), "[ -]?"))
 		text = grouped.ReplaceAllString(text, stars)
@@ -189,7 +193,7 @@ func mask(err error, req Request) error {
 			text = strings.ReplaceAll(text, secret, stars)
 		}
 	}
-	return &masked{text, err}
+	return text
 }
 
 func digits(s string) string {

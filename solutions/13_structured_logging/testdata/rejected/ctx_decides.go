@@ -1,8 +1,7 @@
 // finding: log.reason
 //
-// The usual line that adds a word to an error, with %v. It makes text of the error,
-// and the chain ends there.
-
+// Asks the request before it asks the error: drivers seldom wrap context.Canceled. A
+// declined card, and a dead database, whose depot hung up meanwhile are then told as 499.
 // Package booking takes one order from a depot: it charges the card, finds a
 // courier and answers. Its log is what the support desk searches when a parcel
 // does not come, and what wakes somebody at night.
@@ -84,45 +83,55 @@ type Config struct {
 //	500     Error  internal  anything else
 //
 // An error is told by what is in its chain, wrapped or joined, and not by its
-// text. Its text is in the field error of that one entry and nowhere else, and
-// no other entry of the request is of level Warn or above.
+// text, nor by the request's context. Its text is in the field error of that
+// one entry and nowhere else, and no other entry of the request is of level
+// Warn or above.
 //
 // The card's number, in whatever grouping, its CVC, and the recipient's name
 // and address are in no entry and in no refusal, also when Charge or Assign
-// put them into an error. The rest of that error stays readable.
+// put them into an error, or into its Code. The rest of that error stays
+// readable.
 type Service struct {
 	cfg Config
+	log *zap.Logger
 }
 
 // New makes a Service that is ready to use.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, log: cfg.Logger}
+}
 
 // ServeHTTP books the order in the body, and answers with a Booking or a
 // Refusal.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
+	start, ctx := time.Now(), r.Context()
 	var req Request
-	var b Booking
-	err := json.NewDecoder(r.Body).Decode(&req)
-	if err != nil {
-		err = fmt.Errorf("%w: %w", errUnreadable, err)
-	} else {
-		b, err = s.Book(r.Context(), req)
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		log := s.logFor(ctx, "")
+		log.Warn("order unreadable", zap.Duration("duration", time.Since(start)), zap.String("reason", "invalid"), zap.Error(err))
+		answer(w, http.StatusBadRequest, Refusal{Reason: "invalid"})
+		return
 	}
-
-	log := s.cfg.Logger.With(
-		zap.String("orderID", req.ID),
-		zap.String("traceID", s.cfg.TraceID(r.Context())),
-		zap.Duration("duration", time.Since(start)),
-	)
+	log := s.logFor(ctx, req.ID)
+	log.Debug("order received")
+	b, err := s.Book(ctx, req)
 	if err != nil {
-		status, level, refusal := refuse(err)
-		log.Log(level, "order refused", zap.Error(err), zap.String("reason", refusal.Reason), zap.String("code", refusal.Code))
+		status, level, refusal := refuse(ctx, err, newRedactor(req))
+		fields := []zap.Field{zap.Duration("duration", time.Since(start)), zap.String("reason", refusal.Reason), zap.Error(err)}
+		if refusal.Reason == "declined" {
+			fields = append(fields, zap.String("code", refusal.Code))
+		}
+		log.Log(level, "order refused", fields...)
 		answer(w, status, refusal)
 		return
 	}
-	log.Info("order booked", zap.String("depot", req.Depot), zap.String("courier", b.Courier))
+	log.Info("order booked", zap.Duration("duration", time.Since(start)), zap.String("courier", b.Courier))
 	answer(w, http.StatusCreated, b)
+}
+
+// logFor is the logger of one request.
+func (s *Service) logFor(ctx context.Context, orderID string) *zap.Logger {
+	return s.log.With(zap.String("orderID", orderID), zap.String("traceID", s.cfg.TraceID(ctx)))
 }
 
 // Book charges the card and finds a courier. It returns its error and does not
@@ -130,29 +139,32 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // the log, and its chain holds what Charge or Assign gave.
 func (s *Service) Book(ctx context.Context, req Request) (Booking, error) {
 	if req.ID == "" || req.Address == "" {
-		return Booking{}, ErrIncomplete
+		return Booking{}, fmt.Errorf("order %q: %w", req.ID, ErrIncomplete)
 	}
 	payment, err := s.cfg.Charge(ctx, req)
 	if err != nil {
-		return Booking{}, mask(fmt.Errorf("charge: %v", err), req)
+		return Booking{}, newRedactor(req).error("charge", err)
 	}
 	courier, err := s.cfg.Assign(ctx, req.Order)
 	if err != nil {
-		return Booking{}, mask(fmt.Errorf("assign: %v", err), req)
+		return Booking{}, newRedactor(req).error("assign", err)
 	}
 	return Booking{Order: req.ID, Payment: payment, Courier: courier}, nil
 }
 
-var errUnreadable = errors.New("order unreadable")
-
-// refuse tells what err means: to the depot, and to whoever is on call.
-func refuse(err error) (status int, level zapcore.Level, r Refusal) {
-	declined, isDeclined := errors.AsType[*DeclinedError](err)
+// refuse tells what err means to the depot and to the log.
+func refuse(ctx context.Context, err error, r redactor) (int, zapcore.Level, Refusal) {
+	// A driver seldom wraps context.Canceled ("operation was canceled"), so
+	// look whether the depot is still there before looking at the error.
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return 499, zap.WarnLevel, Refusal{Reason: "canceled"}
+	}
+	if declined, ok := errors.AsType[*DeclinedError](err); ok {
+		return http.StatusPaymentRequired, zap.WarnLevel, Refusal{Reason: "declined", Code: r.text(declined.Code)}
+	}
 	switch {
-	case errors.Is(err, errUnreadable), errors.Is(err, ErrIncomplete):
+	case errors.Is(err, ErrIncomplete):
 		return http.StatusBadRequest, zap.WarnLevel, Refusal{Reason: "invalid"}
-	case isDeclined:
-		return http.StatusPaymentRequired, zap.WarnLevel, Refusal{Reason: "declined", Code: declined.Code}
 	case errors.Is(err, context.Canceled):
 		return 499, zap.WarnLevel, Refusal{Reason: "canceled"}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -162,40 +174,50 @@ func refuse(err error) (status int, level zapcore.Level, r Refusal) {
 	}
 }
 
-// masked is an error whose own text may be shown. The chain behind it is whole.
-type masked struct {
-	text string
-	err  error
-}
+// redactor takes the secrets of one request out of a text.
+type redactor []*regexp.Regexp
 
-func (m *masked) Error() string { return m.text }
-func (m *masked) Unwrap() error { return m.err }
-
-const stars = "***"
-
-// mask takes what the depot entrusted to us out of the text of err.
-func mask(err error, req Request) error {
-	text := err.Error()
-	if number := digits(req.Card.Number); number != "" { // before the CVC, whose digits it may hold
-		grouped := regexp.MustCompile(strings.Join(strings.Split(number, ""), "[ -]?"))
-		text = grouped.ReplaceAllString(text, stars)
-	}
-	for _, secret := range []string{req.Address, req.Recipient, req.Card.CVC} {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, stars)
+func newRedactor(req Request) redactor {
+	var r redactor
+	for _, secret := range []string{req.Address, req.Recipient} {
+		if secret = strings.TrimSpace(secret); secret != "" {
+			r = append(r, regexp.MustCompile(regexp.QuoteMeta(secret)))
 		}
 	}
-	return &masked{text, err}
+	var digits []string
+	for _, c := range req.Card.Number {
+		if c >= '0' && c <= '9' {
+			digits = append(digits, string(c))
+		}
+	}
+	if len(digits) > 0 {
+		r = append(r, regexp.MustCompile(strings.Join(digits, `[^\pL\pN]*`)))
+	}
+	if cvc := strings.TrimSpace(req.Card.CVC); cvc != "" {
+		r = append(r, regexp.MustCompile(regexp.QuoteMeta(cvc)))
+	}
+	return r
 }
 
-func digits(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < '0' || r > '9' {
-			return -1
-		}
-		return r
-	}, s)
+func (r redactor) text(s string) string {
+	for _, re := range r {
+		s = re.ReplaceAllLiteralString(s, "[redacted]")
+	}
+	return s
 }
+
+func (r redactor) error(step string, err error) error {
+	return &redactedError{text: step + ": " + r.text(err.Error()), cause: err}
+}
+
+// redactedError has a text without secrets, and the chain of its cause.
+type redactedError struct {
+	text  string
+	cause error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.cause }
 
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
