@@ -27,8 +27,8 @@ type Export struct {
 // exporter, or with a ratio that is none, there is an error and no provider.
 //
 // Call stop at the end of the process. It hands over all spans that have ended
-// and shuts the exporter down, and returns the error of either. It gives up
-// when its context ends.
+// and shuts the exporter down, even if those were refused, and returns the error
+// of either. It gives up when its context ends.
 func Start(e Export) (tp trace.TracerProvider, stop func(context.Context) error, err error) {
 	if e.Exporter == nil {
 		return nil, nil, errors.New("tracing: no exporter")

@@ -434,6 +434,11 @@ func TestReview_StopSaysWhatWentWrong(t *testing.T) {
 		if !errors.Is(err, s.want) {
 			probe.Errorf(t, "trace.stop_error", "stop returned %v, where %s: nobody learns that spans are lost.", err, s.name)
 		}
+		s.c.mu.Lock()
+		if s.c.shut == 0 {
+			probe.Errorf(t, "trace.left_open", "stop returned %v and has not shut the exporter down, where %s.", err, s.name)
+		}
+		s.c.mu.Unlock()
 	}
 }
 
