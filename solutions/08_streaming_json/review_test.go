@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pitstop/checker/probe"
@@ -464,12 +463,7 @@ type wire struct {
 // no second of it is a real one.
 func bubble(t *testing.T, f func(*testing.T, *wire), cfg intake.Config) {
 	t.Helper()
-	defer func() {
-		if p := recover(); p != nil {
-			probe.Errorf(t, "intake.leak", "The connection was closed, and goroutines of the request stay: %v.", p)
-		}
-	}()
-	synctest.Test(t, func(t *testing.T) {
+	probe.Bubble(t, "intake.leak", 10*idle, func(t *testing.T) {
 		client, server := net.Pipe()
 		ln := &single{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
 		ln.conn <- server
