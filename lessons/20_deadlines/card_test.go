@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pitstop/checker/probe"
@@ -95,38 +93,11 @@ func TestLoad_StaysWithinItsTimeout(t *testing.T) {
 	})
 }
 
-// bubble runs f in fake time, and then lets what f left behind come to its
-// end. Two things make a finding of their own: goroutines that even then wait,
-// and fake time that stands still by the clock on the wall, because somebody
-// waits for a lock whose holder waits for time to pass.
+// bubble runs f in fake time. It outlasts a call that hangs.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	ended := make(chan any, 1)
-	go func() {
-		defer func() { ended <- recover() }()
-		synctest.Test(t, func(t *testing.T) {
-			defer time.Sleep(2 * hangs)
-			f(t)
-		})
-	}()
-	limit := 4 * time.Second
-	if stuck.Load() {
-		limit = 400 * time.Millisecond
-	}
-	select {
-	case p := <-ended:
-		if p != nil {
-			probe.Fatalf(t, "card.stuck", "goroutines are left that wait for good: %v.", p)
-		}
-	case <-time.After(limit):
-		stuck.Store(true)
-		probe.Fatalf(t, "card.stuck", "fake time stood still for %v: a goroutine runs in circles, or waits for a lock that is held during a call.", limit)
-	}
+	probe.Bubble(t, "card.stuck", 2*hangs, f)
 }
-
-// stuck is set by the first bubble that stood still. The verdict is clear then,
-// and the others are given less time.
-var stuck atomic.Bool
 
 // result is how a Load ended, and how the services stood when it returned.
 type result struct {

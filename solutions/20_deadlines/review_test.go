@@ -172,6 +172,89 @@ func TestReview_TheErrorSaysWhoEndedTheLoad(t *testing.T) {
 	})
 }
 
+// Between the end of a Load and its return a call needs rollback to come back.
+// Whatever ends in that time came second.
+func TestReview_WhatCameFirstCounts(t *testing.T) {
+	const later = rollback / 2
+	hang := func(s *services, says func(context.Context) error) {
+		for _, p := range s.parts()[1:] {
+			p.takes, p.says = hangs, says
+		}
+	}
+	// A call fails, and the end of the context follows.
+	for failing, name := range partNames[1:] {
+		for _, second := range []string{"the Timeout was used up", "the caller left", "the caller's deadline passed"} {
+			for _, style := range styles {
+				t.Run(name+" fails, then "+second+", the other client "+style.name, func(t *testing.T) {
+					bubble(t, func(t *testing.T) {
+						s := newServices()
+						hang(s, style.says)
+						p := s.parts()[failing+1]
+						p.takes, p.fails = time.Second, errBroken
+						failed := s.order.takes + p.takes
+						ctx, cancel := context.WithCancelCause(t.Context())
+						defer cancel(nil)
+						budget := 2 * failed
+						switch second {
+						case "the Timeout was used up":
+							budget = failed + later
+						case "the caller left":
+							time.AfterFunc(failed+later, func() { cancel(errGone) })
+						default:
+							var stop context.CancelFunc
+							ctx, stop = context.WithTimeoutCause(ctx, failed+later, errGone)
+							defer stop()
+						}
+						r := load(ctx, s, budget)
+						checkNoCard(t, r, "the "+name+" service failed")
+						switch {
+						case r.err == nil: // checkNoCard has said so
+						case !errors.Is(r.err, errBroken):
+							probe.Errorf(t, "card.first", "the %s service failed after %v. %v later, when the other call was on its way back, %s, and the error is %q: errors.Is does not find that of the failed call.",
+								name, failed, later, second, r.err)
+						case errors.Is(r.err, card.ErrTimeout) || errors.Is(r.err, context.Canceled):
+							probe.Errorf(t, "card.first", "the %s service failed after %v. %v later, when the other call was on its way back, %s, and the error %q holds that too: it came second.",
+								name, failed, later, second, r.err)
+						}
+					})
+				})
+			}
+		}
+	}
+	// The Timeout and the caller, one after the other.
+	for _, style := range styles {
+		for _, deadline := range []bool{false, true} {
+			for _, timeoutFirst := range []bool{true, false} {
+				t.Run(fmt.Sprintf("Timeout first: %t, caller with a deadline: %t, clients: %s", timeoutFirst, deadline, style.name), func(t *testing.T) {
+					bubble(t, func(t *testing.T) {
+						s := newServices()
+						hang(s, style.says)
+						leaves, situation, want := timeout+later, fmt.Sprintf("the Timeout was used up, and the caller left %v later", later), []error{card.ErrTimeout}
+						if !timeoutFirst {
+							leaves, situation, want = timeout-later, fmt.Sprintf("the caller left, and the Timeout was used up %v later", later), []error{context.Canceled, errGone}
+						}
+						ctx, cancel := context.WithCancelCause(t.Context())
+						defer cancel(nil)
+						if deadline {
+							var stop context.CancelFunc
+							ctx, stop = context.WithTimeoutCause(ctx, leaves, errGone)
+							defer stop()
+							if !timeoutFirst {
+								want[0] = context.DeadlineExceeded
+							}
+						} else {
+							time.AfterFunc(leaves, func() { cancel(errGone) })
+						}
+						r := load(ctx, s, timeout)
+						checkNoCard(t, r, situation)
+						checkCauseAs(t, "card.first", r, situation, want)
+					})
+				})
+			}
+		}
+	}
+}
+
 func TestReview_NothingStartsOnADeadContext(t *testing.T) {
 	t.Run("ended before", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
@@ -407,15 +490,20 @@ func checkNoCard(t *testing.T, r result, situation string) {
 // wanted.
 func checkCause(t *testing.T, r result, situation string, want []error) {
 	t.Helper()
+	checkCauseAs(t, "card.cause", r, situation, want)
+}
+
+func checkCauseAs(t *testing.T, code string, r result, situation string, want []error) {
+	t.Helper()
 	if r.err == nil {
 		return // checkNoCard has said so
 	}
 	for _, w := range want {
 		if !errors.Is(r.err, w) {
-			probe.Errorf(t, "card.cause", "%s, and the error is %q: errors.Is does not find %q.", situation, r.err, w)
+			probe.Errorf(t, code, "%s, and the error is %q: errors.Is does not find %q.", situation, r.err, w)
 		}
 	}
 	if want[0] != card.ErrTimeout && errors.Is(r.err, card.ErrTimeout) {
-		probe.Errorf(t, "card.cause", "%s, and the error is %q: errors.Is finds ErrTimeout, which is the loader's own.", situation, r.err)
+		probe.Errorf(t, code, "%s, and the error is %q: errors.Is finds ErrTimeout, which is the loader's own.", situation, r.err)
 	}
 }

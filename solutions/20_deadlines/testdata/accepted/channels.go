@@ -45,7 +45,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -92,22 +93,23 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(caller context.Context, orderID string) (Card, error) {
-	ctx, stop := context.WithTimeoutCause(caller, l.timeout, ErrTimeout)
+	load, stop := context.WithTimeoutCause(caller, l.timeout, ErrTimeout)
 	defer stop()
-	order, err := Order{}, context.Cause(ctx)
+	order, err := Order{}, context.Cause(load)
 	if err == nil {
-		order, err = l.orders.Order(ctx, orderID)
+		order, err = l.orders.Order(load, orderID)
 	}
 	if err == nil {
-		err = context.Cause(ctx)
+		err = context.Cause(load)
 	}
 	if err != nil {
-		return Card{}, why(caller, ctx, err)
+		return Card{}, why(load, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(load)
 	defer cancel()
 	type answer struct {
 		put func(*Card)
@@ -123,32 +125,31 @@ func (l *Loader) Load(caller context.Context, orderID string) (Card, error) {
 		answers <- answer{func(c *Card) { c.Preferences = v }, err}
 	}()
 	c := Card{Order: order}
-	var first, ended error
+	var first error
 	for range 2 {
 		a := <-answers
 		if a.err != nil && first == nil {
-			first, ended = a.err, context.Cause(ctx)
+			first = why(load, a.err)
 			cancel()
 		}
 		a.put(&c)
 	}
-	switch {
-	case first == nil:
-		return c, nil
-	case ended == nil:
+	if first != nil {
 		return Card{}, fmt.Errorf("card: %w", first)
 	}
-	return Card{}, why(caller, ctx, first)
+	return c, nil
 }
 
 type Order = dispatch.Order
 
-func why(caller, ctx context.Context, err error) error {
-	switch {
-	case caller.Err() != nil:
-		return errors.Join(caller.Err(), context.Cause(caller), err)
-	case ctx.Err() != nil:
+// why is asked when a call is back: later, the load may have ended too.
+func why(load context.Context, err error) error {
+	switch cause := context.Cause(load); cause {
+	case nil:
+		return err
+	case ErrTimeout:
 		return errors.Join(ErrTimeout, err)
+	default:
+		return errors.Join(load.Err(), cause, err)
 	}
-	return err
 }

@@ -47,7 +47,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -94,13 +95,14 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(caller context.Context, orderID string) (Card, error) {
 	timed, cancel := context.WithTimeoutCause(caller, l.timeout, ErrTimeout)
 	defer cancel()
 	if timed.Err() != nil {
-		return Card{}, outcome(timed, context.Cause(timed))
+		return Card{}, outcome(timed, timed, context.Cause(timed))
 	}
 	g, ctx := errgroup.WithContext(timed)
 	var c Card
@@ -129,17 +131,20 @@ func (l *Loader) Load(caller context.Context, orderID string) (Card, error) {
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		return Card{}, outcome(timed, err)
+		return Card{}, outcome(timed, ctx, err)
 	}
 	return c, nil
 }
 
-func outcome(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
+// outcome says who ended the group first. A timed context that ended later,
+// while the group was still awaited, is not in the cause of the group's.
+func outcome(timed, group context.Context, err error) error {
+	cause := context.Cause(group)
+	switch {
+	case timed.Err() == nil || cause != context.Cause(timed):
 		return fmt.Errorf("card: %w", err)
+	case cause == ErrTimeout:
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	if cause := context.Cause(ctx); cause != ErrTimeout {
-		return fmt.Errorf("card: caller: %w: %w: %w", ctx.Err(), cause, err)
-	}
-	return fmt.Errorf("%w: %w", ErrTimeout, err)
+	return fmt.Errorf("card: caller: %w: %w: %w", timed.Err(), cause, err)
 }

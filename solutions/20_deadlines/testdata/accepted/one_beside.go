@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"pitstop/lessons/dispatch"
@@ -45,7 +46,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -92,43 +94,50 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(caller context.Context, orderID string) (Card, error) {
 	ctx, cancel := context.WithDeadlineCause(caller, time.Now().Add(l.timeout), ErrTimeout)
 	defer cancel()
 	c, err := l.load(ctx, orderID)
-	if err == nil {
-		return c, nil
+	if err != nil {
+		return Card{}, err
 	}
-	return Card{}, &loadError{orderID, ctx.Err(), context.Cause(ctx), err}
+	return c, nil
 }
 
-func (l *Loader) load(ctx context.Context, orderID string) (c Card, err error) {
-	if err := ctx.Err(); err != nil {
-		return c, err
+func (l *Loader) load(load context.Context, orderID string) (c Card, err error) {
+	ended := func(err error) error { return &loadError{orderID, load.Err(), context.Cause(load), err} }
+	if err := load.Err(); err != nil {
+		return c, ended(err)
 	}
-	if c.Order, err = l.orders.Order(ctx, orderID); err != nil {
-		return c, err
+	if c.Order, err = l.orders.Order(load, orderID); err != nil {
+		return c, ended(err)
 	}
-	if err := ctx.Err(); err != nil {
-		return c, err
+	if err := load.Err(); err != nil {
+		return c, ended(err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(load)
+	defer cancel()
+	var first error
+	var once sync.Once
+	fail := func(err error) {
+		once.Do(func() { first = ended(err); cancel() })
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		var err error
 		if c.Preferences, err = l.preferences.Preferences(ctx, c.Order.Recipient); err != nil {
-			cancel(err)
+			fail(err)
 		}
 	}()
 	if c.Customer, err = l.customers.Customer(ctx, c.Order.Recipient); err != nil {
-		cancel(err)
+		fail(err)
 	}
 	<-done
-	return c, context.Cause(ctx)
+	return c, first
 }
 
 // loadError is a Load that was not whole, and what ended its context.

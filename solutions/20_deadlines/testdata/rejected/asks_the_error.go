@@ -50,7 +50,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -97,55 +98,62 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(ctx context.Context, orderID string) (Card, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, ErrTimeout)
+	load, cancel := context.WithTimeoutCause(ctx, l.timeout, ErrTimeout)
 	defer cancel()
-	c, err := l.load(ctx, orderID)
+	order, err := ask(load, load, l.orders.Order, orderID)
 	if err != nil {
-		return Card{}, fmt.Errorf("card: order %s: %w", orderID, explain(ctx, err))
+		return Card{}, fmt.Errorf("card: order %s: %w", orderID, err)
+	}
+	c := Card{Order: order}
+	g, both := errgroup.WithContext(load)
+	g.Go(func() (err error) {
+		if c.Customer, err = ask(load, both, l.customers.Customer, order.Recipient); err != nil {
+			return fmt.Errorf("card: customer of order %s: %w", orderID, err)
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		if c.Preferences, err = ask(load, both, l.preferences.Preferences, order.Recipient); err != nil {
+			return fmt.Errorf("card: preferences for order %s: %w", orderID, err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil { // for both calls: none outlives the Load
+		return Card{}, err
 	}
 	return c, nil
 }
 
-func (l *Loader) load(ctx context.Context, orderID string) (c Card, err error) {
+// ask makes one call, unless its context ctx has ended. That is the context
+// of the load or a child of it.
+func ask[T any](load, ctx context.Context, call func(context.Context, string) (T, error), key string) (T, error) {
 	if ctx.Err() != nil {
-		return c, errNotAsked
+		var none T
+		return none, explain(load, errNotAsked)
 	}
-	if c.Order, err = l.orders.Order(ctx, orderID); err != nil {
-		return c, err
+	v, err := call(ctx, key)
+	if err != nil {
+		// Now, and not after the Wait: the load may end while the other call
+		// is still on its way back, and then this failure came first.
+		return v, explain(load, err)
 	}
-	if ctx.Err() != nil {
-		return c, errNotAsked
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		if c.Customer, err = l.customers.Customer(ctx, c.Order.Recipient); err != nil {
-			return fmt.Errorf("customer %s: %w", c.Order.Recipient, err)
-		}
-		return nil
-	})
-	g.Go(func() (err error) {
-		if c.Preferences, err = l.preferences.Preferences(ctx, c.Order.Recipient); err != nil {
-			return fmt.Errorf("preferences of %s: %w", c.Order.Recipient, err)
-		}
-		return nil
-	})
-	err = g.Wait() // for both: nothing of a Load outlives it
-	return c, err
+	return v, nil
 }
 
 var errNotAsked = errors.New("no call begun")
 
-// explain adds to the error of a Load who ended its context, if anyone did. It
+// explain adds to the error of a call who ended the load, if anyone did. It
 // asks the context, because the error of an interrupted call may say anything.
-func explain(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
+func explain(load context.Context, err error) error {
+	cause := context.Cause(load)
 	if errors.Is(err, context.DeadlineExceeded) && errors.Is(cause, ErrTimeout) {
 		return fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) && load.Err() != nil {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err

@@ -48,7 +48,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -95,72 +96,71 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(ctx context.Context, orderID string) (Card, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, ErrTimeout)
+	load, cancel := context.WithTimeoutCause(ctx, l.timeout, ErrTimeout)
 	defer cancel()
-	c, err := l.load(ctx, orderID)
+	order, err := ask(load, load, l.orders.Order, orderID)
 	if err != nil {
-		return Card{}, fmt.Errorf("card: order %s: %w", orderID, explain(ctx, err))
+		return Card{}, fmt.Errorf("card: order %s: %w", orderID, err)
 	}
-	return c, nil
-}
-
-func (l *Loader) load(ctx context.Context, orderID string) (c Card, err error) {
-	if ctx.Err() != nil {
-		return c, errNotAsked
-	}
-	if c.Order, err = l.orders.Order(ctx, orderID); err != nil {
-		return c, err
-	}
-	if ctx.Err() != nil {
-		return c, errNotAsked
-	}
-	type parts struct {
-		customer    Customer
-		preferences Preferences
-	}
-	var p parts
-	var err2 error
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	both, stop := context.WithCancel(load)
+	defer stop()
+	var customer Customer
+	var preferences Preferences
 	done := make(chan error, 2)
 	go func() {
-		v, err := l.customers.Customer(ctx, c.Order.Recipient)
-		p.customer = v
+		v, err := ask(load, both, l.customers.Customer, order.Recipient)
+		customer = v
 		done <- err
 	}()
 	go func() {
-		v, err := l.preferences.Preferences(ctx, c.Order.Recipient)
-		p.preferences = v
+		v, err := ask(load, both, l.preferences.Preferences, order.Recipient)
+		preferences = v
 		done <- err
 	}()
 	for range 2 {
 		select {
-		case err2 = <-done:
-		case <-ctx.Done():
-			err2 = context.Cause(ctx)
+		case err = <-done:
+		case <-load.Done():
+			err = explain(load, errNotAsked)
 		}
-		if err2 != nil {
-			return c, err2
+		if err != nil {
+			return Card{}, fmt.Errorf("card: order %s: %w", orderID, err)
 		}
 	}
-	c.Customer, c.Preferences = p.customer, p.preferences
-	return c, nil
+	return Card{order, customer, preferences}, nil
+}
+
+// ask makes one call, unless its context ctx has ended. That is the context
+// of the load or a child of it.
+func ask[T any](load, ctx context.Context, call func(context.Context, string) (T, error), key string) (T, error) {
+	if ctx.Err() != nil {
+		var none T
+		return none, explain(load, errNotAsked)
+	}
+	v, err := call(ctx, key)
+	if err != nil {
+		// Now, and not after the Wait: the load may end while the other call
+		// is still on its way back, and then this failure came first.
+		return v, explain(load, err)
+	}
+	return v, nil
 }
 
 var errNotAsked = errors.New("no call begun")
 
-// explain adds to the error of a Load who ended its context, if anyone did. It
+// explain adds to the error of a call who ended the load, if anyone did. It
 // asks the context, because the error of an interrupted call may say anything.
-func explain(ctx context.Context, err error) error {
-	switch cause := context.Cause(ctx); {
+func explain(load context.Context, err error) error {
+	switch cause := context.Cause(load); {
 	case cause == nil:
 		return err
 	case errors.Is(cause, ErrTimeout):
 		return fmt.Errorf("%w: %w", ErrTimeout, err)
 	default:
-		return fmt.Errorf("%w: %w: %w", ctx.Err(), cause, err)
+		return fmt.Errorf("%w: %w: %w", load.Err(), cause, err)
 	}
 }

@@ -47,7 +47,8 @@ type Card struct {
 }
 
 // The services. A call comes back soon after its context has ended, with
-// whatever error its client makes of that.
+// whatever error its client makes of that, or with its answer. No error means
+// that the answer is whole.
 type (
 	OrderService interface {
 		Order(ctx context.Context, id string) (dispatch.Order, error)
@@ -94,8 +95,9 @@ func New(cfg Config) *Loader {
 // failed, whichever is first. No call begins after that, and when Load returns
 // none of its calls is still running.
 //
-// The error says which of the three it was: it wraps ctx.Err() and the cause
-// of ctx, or ErrTimeout, or the error of the call that failed.
+// The error says which of the three was first: it wraps ctx.Err() and the
+// cause of ctx, or ErrTimeout, or the error of the call that failed. What
+// happens while Load waits for its calls to come back does not change that.
 func (l *Loader) Load(ctx context.Context, orderID string) (Card, error) {
 	order, err := ask(ctx, l.timeout, l.orders.Order, orderID)
 	if err != nil {
