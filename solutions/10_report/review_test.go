@@ -4,7 +4,6 @@ package report_test
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -77,12 +76,17 @@ func chance(n int) []report.Row {
 
 func TestReview_BuildTakesWhatItNeeds(t *testing.T) {
 	probe.NeedsPlainHeap(t)
-	for _, n := range []int{1, 30, 1000} {
-		got, _ := cost(func() { report.Build(day, orders(n)) })
-		limit := 8*len(spec(day, orders(n))) + 64<<10
-		if !probe.AtMost(t, fmt.Sprintf("bytes allocated for a report of %d rows", n), got, limit, "B") {
-			probe.Errorf(t, "report.waste", "a report of %s, %d rows, allocates %s; %s would be ample.",
-				probe.Bytes(len(spec(day, orders(n)))), n, probe.Bytes(got), probe.Bytes(limit))
+	wide := slices.Clone(orders(1000))
+	wide[500].Order.Recipient = strings.Repeat("Maria ", 1<<10)
+	for name, rows := range map[string][]report.Row{
+		"1 row": orders(1), "30 rows": orders(30), "1000 rows": orders(1000), "1000 rows, one with a name of 6 KiB": wide,
+	} {
+		got, _ := cost(func() { report.Build(day, rows) })
+		size := len(spec(day, rows))
+		limit := 8*size + 64<<10
+		if !probe.AtMost(t, "bytes allocated for a report of "+name, got, limit, "B") {
+			probe.Errorf(t, "report.waste", "a report of %s, %s, allocates %s; %s would be ample.",
+				probe.Bytes(size), name, probe.Bytes(got), probe.Bytes(limit))
 		}
 	}
 }
