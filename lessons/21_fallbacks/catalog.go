@@ -29,7 +29,7 @@ type Product struct {
 }
 
 // Source is a service that knows products. A call comes back soon after its
-// context has ended.
+// context has ended, with an error that need not be the context's.
 type Source interface {
 	Product(ctx context.Context, id string) (Product, error)
 }
@@ -47,7 +47,8 @@ type Config struct {
 	Stale time.Duration // an answer so old is served, marked, when no source answers
 
 	// Retries is how often a call of the primary that failed is made again,
-	// each after a random pause of at most Pause, all within the primary's half.
+	// each after a random pause of at most Pause, all within the primary's half
+	// and none while it is left alone.
 	Retries int
 	Pause   time.Duration
 

@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type Product struct {
 }
 
 // Source is a service that knows products. A call comes back soon after its
-// context has ended.
+// context has ended, with an error that need not be the context's.
 type Source interface {
 	Product(ctx context.Context, id string) (Product, error)
 }
@@ -48,7 +49,8 @@ type Config struct {
 	Stale time.Duration // an answer so old is served, marked, when no source answers
 
 	// Retries is how often a call of the primary that failed is made again,
-	// each after a random pause of at most Pause, all within the primary's half.
+	// each after a random pause of at most Pause, all within the primary's half
+	// and none while it is left alone.
 	Retries int
 	Pause   time.Duration
 
@@ -187,8 +189,12 @@ func (c *Catalog) askPrimary(ctx context.Context, id string) (p Product, err err
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Budget/2)
 	defer cancel()
 	for retry := 0; ; retry++ {
+		before := err
 		p, err = c.callPrimary(ctx, id)
-		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errResting) || retry >= c.cfg.Retries {
+		if errors.Is(err, errResting) {
+			return p, cmp.Or(before, err) // what the primary said, where it was asked
+		}
+		if err == nil || errors.Is(err, ErrNotFound) || retry >= c.cfg.Retries {
 			return p, err
 		}
 		select {

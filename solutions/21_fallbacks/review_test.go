@@ -165,6 +165,28 @@ func TestReview_ACallerLeavesForItselfOnly(t *testing.T) {
 			}
 		})
 	})
+	t.Run("and two others come", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			primary, backup := &source{name: "primary", takes: 100 * ms}, &source{name: "backup", takes: 50 * ms}
+			c := newCatalog(primary, backup)
+			leaving, cancel := context.WithTimeout(t.Context(), 50*ms)
+			defer cancel()
+			first := goGet(leaving, c)
+			time.Sleep(50*ms + rollback/2) // the call of the one who left is ending
+			second := goGet(t.Context(), c)
+			time.Sleep(2 * rollback) // now it has ended
+			third := goGet(t.Context(), c)
+			<-first
+			for _, r := range []result{<-second, <-third} {
+				if r.err != nil {
+					probe.Errorf(t, "catalog.leader", "a caller left, two others came %v and %v later, and one got the error %q.", rollback/2, rollback/2+2*rollback, r.err)
+				}
+			}
+			if n := primary.calls(); n != 2 {
+				probe.Errorf(t, "catalog.herd", "a caller left; one came while that call ended and another %v after, when its own was under way, and the primary was called %d times; want 2, one for the first and one that the others share.", 2*rollback, n)
+			}
+		})
+	})
 	t.Run("before it came", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			primary, backup := &source{name: "primary", takes: 10 * ms}, &source{name: "backup"}
@@ -254,14 +276,14 @@ func TestReview_TheBreakerOpensAndCloses(t *testing.T) {
 		ask := func() result { n++; return get(t.Context(), c, fmt.Sprint("p-", n)) }
 		asks := func() bool { before := primary.calls(); ask(); return primary.calls() > before }
 
-		for range 2 { // a success in between: not in a row
+		for _, answer := range []error{nil, catalog.ErrNotFound, nil} { // an answer in between: not in a row
 			primary.set(10*ms, errPrimary)
 			for range failures - 1 {
 				ask()
 			}
-			primary.set(10*ms, nil)
+			primary.set(10*ms, answer)
 			if !asks() {
-				probe.Fatalf(t, "catalog.breaker", "%d calls of the primary failed in a row, of %d allowed, and it is left alone.", failures-1, failures)
+				probe.Fatalf(t, "catalog.breaker", "%d calls of the primary failed since it last answered, of %d allowed, and it is left alone; no such product is an answer too.", failures-1, failures)
 			}
 		}
 		primary.set(10*ms, errPrimary)
@@ -311,17 +333,46 @@ func TestReview_TheBreakerJudgesThePrimaryOnly(t *testing.T) {
 		get(ctx, c, id)
 		time.Sleep(2 * rollback)
 	}
-	t.Run("callers who leave are no failures", func(t *testing.T) {
+	for _, kind := range []string{"the context's error", "an error of the client's own"} {
+		t.Run("callers who leave are no failures, "+kind, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				primary, backup := &source{name: "primary", takes: 150 * ms}, &source{name: "backup", takes: 10 * ms}
+				cfg := config(primary, backup)
+				if kind != "the context's error" {
+					cfg.Primary = ownErrors{primary}
+				}
+				c := catalog.New(cfg)
+				for i := range 2 * failures {
+					leave(t, c, fmt.Sprint("p-", i), 50*ms)
+				}
+				before := primary.calls()
+				r := get(t.Context(), c, "p-last")
+				if primary.calls() == before || r.Product != product("p-last", "primary") {
+					probe.Errorf(t, "catalog.blames", "%d callers left after 50ms, before the primary could answer in 150ms, and now it is left alone as if it had failed; its cancelled calls end with %s.", 2*failures, kind)
+				}
+			})
+		})
+	}
+	t.Run("callers who leave are no successes", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
-			primary, backup := &source{name: "primary", takes: 150 * ms}, &source{name: "backup", takes: 10 * ms}
+			primary, backup := &source{name: "primary", takes: hangs}, &source{name: "backup", takes: 10 * ms}
 			c := newCatalog(primary, backup)
-			for i := range 2 * failures {
-				leave(t, c, fmt.Sprint("p-", i), 50*ms)
+			for i := range failures - 1 {
+				get(t.Context(), c, fmt.Sprint("p-", i))
 			}
+			leave(t, c, "p-leaves", 50*ms)
+			get(t.Context(), c, "p-waits")
 			before := primary.calls()
-			r := get(t.Context(), c, "p-last")
-			if primary.calls() == before || r.Product != product("p-last", "primary") {
-				probe.Errorf(t, "catalog.blames", "%d callers left after 50ms, before the primary could answer in 150ms, and now it is left alone as if it had failed.", 2*failures)
+			get(t.Context(), c, "p-next")
+			if n := primary.calls() - before; n > 0 {
+				probe.Errorf(t, "catalog.forgives", "the primary hung %d times, and once before the last of them a caller left after 50ms: it was called again, as if it had answered that caller.", failures)
+			}
+			time.Sleep(cooldown + 10*ms)
+			leave(t, c, "p-leaves-again", 50*ms)
+			before = primary.calls()
+			together(t.Context(), c, 20, func(i int) string { return fmt.Sprint("p-then-", i) })
+			if n := primary.calls() - before; n > 1 {
+				probe.Errorf(t, "catalog.forgives", "the caller whose call tried a hung primary left after 50ms, and of the next 20 callers %d called it; want 1 at most.", n)
 			}
 		})
 	})
@@ -408,6 +459,29 @@ func TestReview_RetriesAreJitteredAndBudgeted(t *testing.T) {
 			}
 		})
 	})
+	t.Run("breaker", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			primary, backup := &source{name: "primary", takes: 5 * ms, err: errPrimary}, &source{name: "backup", takes: 5 * ms, err: errBackup}
+			cfg := config(primary, backup)
+			cfg.Retries, cfg.Pause = 2*failures, 2*ms
+			c := catalog.New(cfg)
+			r := get(t.Context(), c, "p-1")
+			if n := primary.calls(); !probe.Equal(t, "calls of a failing primary, with retries", n, failures, "calls") {
+				probe.Errorf(t, "catalog.breaker", "with Retries %d one Get called the failing primary %d times: after %d failed calls in a row it is left alone, and so are the tries.", cfg.Retries, n, failures)
+			}
+			for _, want := range []error{catalog.ErrUnavailable, errPrimary, errBackup} {
+				if !errors.Is(r.err, want) {
+					probe.Errorf(t, "catalog.error_lost", "both sources failed, the primary so often that it is left alone now, and the error is %v: errors.Is does not find %q.", r.err, want)
+				}
+			}
+			time.Sleep(cooldown + 10*ms)
+			before := primary.calls()
+			get(t.Context(), c, "p-2")
+			if n := primary.calls() - before; n != 1 {
+				probe.Errorf(t, "catalog.probe", "the Cooldown was over, and with Retries %d one Get called the failing primary %d times; want a single call that tries it.", cfg.Retries, n)
+			}
+		})
+	})
 	t.Run("the caller leaves in a pause", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			for i := range 5 {
@@ -480,6 +554,20 @@ func TestReview_ARealPrimaryHearsOfIt(t *testing.T) {
 	}
 }
 
+// TestReview_ThePauseMayBeZero comes last: code that panics here ends the
+// process.
+func TestReview_ThePauseMayBeZero(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		primary, backup := &source{name: "primary", takes: 5 * ms, err: errPrimary}, &source{name: "backup", takes: 5 * ms}
+		cfg := config(primary, backup)
+		cfg.Failures, cfg.Retries, cfg.Pause = 100, 2, 0
+		r := get(t.Context(), catalog.New(cfg), "p-1")
+		if n := primary.calls(); n != 3 || r.err != nil {
+			probe.Errorf(t, "catalog.retries", "with Retries 2 and no Pause the failing primary was called %d times, and Get returned the error %v; want 3 calls and the backup's answer.", n, r.err)
+		}
+	})
+}
+
 func within(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -503,6 +591,18 @@ func (url client) Product(ctx context.Context, id string) (p catalog.Product, er
 	}
 	defer resp.Body.Close()
 	return p, json.NewDecoder(resp.Body).Decode(&p)
+}
+
+// ownErrors is a source whose errors are its own, even when its context has
+// ended. gRPC's are such.
+type ownErrors struct{ *source }
+
+func (s ownErrors) Product(ctx context.Context, id string) (catalog.Product, error) {
+	p, err := s.source.Product(ctx, id)
+	if err != nil {
+		err = errors.New("rpc error: " + err.Error())
+	}
+	return p, err
 }
 
 // ready is a backup that answers at once.

@@ -8,6 +8,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,8 +199,12 @@ func (c *Catalog) askPrimary(ctx context.Context, id string) (p Product, err err
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Budget/2)
 	defer cancel()
 	for retry := 0; ; retry++ {
+		before := err
 		p, err = c.callPrimary(ctx, id)
-		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) || retry >= c.cfg.Retries {
+		if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+			return p, cmp.Or(before, err) // what the primary said, where it was asked
+		}
+		if err == nil || errors.Is(err, ErrNotFound) || retry >= c.cfg.Retries {
 			return p, err
 		}
 		select {

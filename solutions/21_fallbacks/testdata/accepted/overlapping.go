@@ -225,8 +225,12 @@ var errLost = errors.New("another answer came first, or time is up")
 // askPrimary calls the primary, with retries.
 func (c *Catalog) askPrimary(ctx context.Context, id string) (p Product, err error) {
 	for retry := 0; ; retry++ {
+		before := err
 		p, err = c.callPrimary(ctx, id)
-		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errResting) || retry >= c.cfg.Retries {
+		if errors.Is(err, errResting) {
+			return p, cmp.Or(before, err) // what the primary said, where it was asked
+		}
+		if err == nil || errors.Is(err, ErrNotFound) || retry >= c.cfg.Retries {
 			return p, err
 		}
 		select {

@@ -9,6 +9,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,8 +193,12 @@ func (c *Catalog) askPrimary(ctx context.Context, id string) (p Product, err err
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Budget/2)
 	defer cancel()
 	for retry := 0; ; retry++ {
+		before := err
 		p, err = c.callPrimary(ctx, id)
-		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errResting) || retry >= c.cfg.Retries {
+		if errors.Is(err, errResting) {
+			return p, cmp.Or(before, err) // what the primary said, where it was asked
+		}
+		if err == nil || errors.Is(err, ErrNotFound) || retry >= c.cfg.Retries {
 			return p, err
 		}
 		time.Sleep(rand.N(c.cfg.Pause + 1))

@@ -1,7 +1,6 @@
-// finding: catalog.not_found
-
-// An error of the primary is a failure. Three scans of an unknown product,
-// and nobody asks the primary any more.
+// finding: catalog.error_lost
+// The breaker opens between two tries, and its error takes the place of what
+// the primary had said.
 
 // Package catalog tells what is in a parcel: its size, and how to handle it.
 // A primary service knows best, a backup knows nearly as much, and what either
@@ -213,7 +212,7 @@ func (c *Catalog) callPrimary(ctx context.Context, id string) (Product, error) {
 	}
 	p, err := c.cfg.Primary.Product(ctx, id)
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, ErrNotFound):
 		c.breaker.leave(number, good)
 	case ctx.Err() == context.Canceled: // nobody waits: it says nothing about the primary
 		c.breaker.leave(number, unknown)
