@@ -68,7 +68,7 @@ var implementations = map[string]func(Config) implementation{
 	},
 	"lazy": func(c Config) implementation { return &lazy{core: newCore(c)} },
 	"last_try": func(c Config) implementation {
-		return &lastTry{worker: workers(c, 1)}
+		return &lastTry{worker: workers(c, 1), closed: make(chan struct{})}
 	},
 	"slow_close": func(c Config) implementation { return &slowClose{worker: workers(c, 1)} },
 

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -123,23 +124,27 @@ func (o *lazy) Close() {
 
 type lastTry struct {
 	*worker
-	once sync.Once
+	closing atomic.Bool
+	closed  chan struct{}
 }
 
 func (o *lastTry) Close() {
-	o.once.Do(func() {
-		o.worker.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		defer cancel()
-		for {
-			select {
-			case m := <-o.queue:
-				_ = o.cfg.Send(ctx, m)
-			default:
-				return
-			}
+	if !o.closing.CompareAndSwap(false, true) {
+		<-o.closed // no lock: whoever waits for one stops a fake clock
+		return
+	}
+	defer close(o.closed)
+	o.worker.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	for {
+		select {
+		case m := <-o.queue:
+			_ = o.cfg.Send(ctx, m)
+		default:
+			return
 		}
-	})
+	}
 }
 
 type slowClose struct{ *worker }
