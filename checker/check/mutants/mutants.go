@@ -276,8 +276,8 @@ func read(res *gotool.Result, tests []string, count int) outcome {
 	}
 	o.failed = min(failed, ended)
 	o.passed = ended - o.failed
-	if o.stop == gotool.StopTime && ended > 0 {
-		o.stop, o.stacks, o.slow = gotool.StopNone, "", true // no hang: the runs that ended count
+	if o.stop == gotool.StopTime && (ended > 0 || count > 1) {
+		o.stop, o.stacks, o.slow = gotool.StopNone, "", true // no hang, since it came to its end before: the runs that ended count
 		return o
 	}
 	if o.stop == gotool.StopTime && o.words == "" {

@@ -44,13 +44,9 @@ func TestRead_CountsRuns(t *testing.T) {
 		{"a word on all runs at the end", ran(3, 0, 3, 0), func(r *gotool.Result) {
 			r.Status, r.Report.Tail = 1, []byte("goleak: Errors on successful test run\n")
 		}, outcome{failed: 3, words: "goleak: Errors on successful test run"}},
-		{"a hang in the first run", ran(0, 0, 0, 0), func(r *gotool.Result) {
+		{"too slow for any of the repeats", ran(0, 0, 0, 0), func(r *gotool.Result) {
 			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
-		}, outcome{failed: 1, stop: gotool.StopTime}},
-		{"a hang after it said what is wrong", ran(0, 0, 0, 0), func(r *gotool.Result) {
-			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
-			r.Report.Tests["TestA"].Started = 1
-		}, outcome{failed: 1, slow: true, words: "a_test.go:9: 3 sends run on"}},
+		}, outcome{slow: true}},
 		{"too slow for all runs", ran(2, 0, 2, 0), func(r *gotool.Result) {
 			r.Report.Final, r.Status, r.Stop = "", -1, gotool.StopTime
 		}, outcome{passed: 2, slow: true}},
@@ -127,4 +123,12 @@ func TestTable_IsHeldToItsForm(t *testing.T) {
 		_, err := table(env)
 		require.ErrorContains(t, err, says)
 	}
+}
+
+func TestRead_AHang(t *testing.T) {
+	r := ran(0, 0, 0, 0)
+	r.Report.Final, r.Status, r.Stop, r.Report.Crash = "", -1, gotool.StopTime, "SIGQUIT: quit"
+	require.Equal(t, outcome{failed: 1, stop: gotool.StopTime, stacks: "SIGQUIT: quit", words: "SIGQUIT: quit"}, read(r, []string{"TestA", "TestB"}, 1))
+	r.Report.Tests["TestA"].Started = 1
+	require.Equal(t, outcome{failed: 1, slow: true, words: "a_test.go:9: 3 sends run on"}, read(r, []string{"TestA", "TestB"}, 1), "it has said what is wrong")
 }
