@@ -23,8 +23,8 @@ import (
 var ErrNoJSON = errors.New("board: a value has no JSON form")
 
 // Board is the state of one depot. Other programs encode it too, as a value, as
-// a pointer and inside other types: with json.Marshal it has the same bytes
-// everywhere, those of its fields and tags.
+// a pointer and inside other types, embedded or not: with json.Marshal it has
+// the same bytes everywhere, those of its fields and tags.
 type Board struct {
 	Depot    string              `json:"depot"`
 	Notice   string              `json:"notice"` // typed by people, shown to people
@@ -53,7 +53,8 @@ type Config struct {
 //
 // A request allocates a tenth of what json.Marshal does for the same board, at
 // most, and not more bytes. Requests do not wait for each other, and what is
-// kept from one for the next stays small however large a board has been.
+// kept from one for the next stays small however large a board has been, or how
+// many at once.
 func New(cfg Config) http.Handler {
 	report := func(err error) {
 		if cfg.OnError != nil {

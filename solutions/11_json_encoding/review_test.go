@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,6 +174,11 @@ func TestReview_ValuesAndPointers(t *testing.T) {
 	for name, state := range sorted(map[string]board.Board{"a busy one": b, "an empty one": {}}) {
 		want := string(standard(t, state))
 		type holder struct{ B any }
+		type versioned struct {
+			board.Board
+			Version int
+		}
+		plus := strings.TrimSuffix(want, "}") + `,"Version":2}`
 		for _, c := range []struct {
 			name string
 			v    any
@@ -184,6 +191,8 @@ func TestReview_ValuesAndPointers(t *testing.T) {
 			{"a slice of values", slicesOf(state), `[` + want + `]`},
 			{"a map of values", map[string]any{"x": state}, `{"x":` + want + `}`},
 			{"a nil pointer", nilOf(state), `null`},
+			{"a struct with a Version that embeds a value", versioned{state, 2}, plus},
+			{"a pointer to a struct with a Version that embeds a value", &versioned{state, 2}, plus},
 		} {
 			got, err := marshal(c.v)
 			if err != nil {
@@ -386,12 +395,19 @@ func TestReview_AnswersAreFresh(t *testing.T) {
 	}
 }
 
-// A board 256 times as large as on a busy day comes four times, and others after it.
+// A board 256 times as large as on a busy day comes four times, with couriers
+// whose names need escapes. Then eight slow screens hold large boards at once.
+// Small boards come after.
 func TestReview_LargeBoardsAreLetGo(t *testing.T) {
 	probe.NeedsPlainHeap(t)
 	const limit = 1 << 20
 	small, large := busy(), busy()
 	large.Couriers = slices.Repeat(large.Couriers, 256)
+	for i := range large.Couriers {
+		large.Couriers[i].Courier = "Müller & Söhne " + strconv.Itoa(i)
+	}
+	middle := large
+	middle.Couriers = large.Couriers[:5000]
 	now := &small
 	h := board.New(board.Config{Board: func(context.Context) (board.Board, error) { return *now, nil }})
 	live := func() uint64 {
@@ -409,14 +425,55 @@ func TestReview_LargeBoardsAreLetGo(t *testing.T) {
 	for range 4 {
 		serve()
 	}
+	now = &middle
+	serveSlowly(t, h, 8)
 	now = &small
 	for range 40 {
 		serve()
 	}
 	after := live()
+	if kept := after - min(before, after); !probe.AtMost(t, "bytes kept after large boards", kept, limit, "B") {
+		probe.Errorf(t, "board.hoard", "After a board of %d couriers, 8 slow screens with one of %d, and 40 small ones, the package keeps %s; at most %s may stay.",
+			len(large.Couriers), len(middle.Couriers), probe.Bytes(kept), probe.Bytes(limit))
+	}
+
+	ours := cost(h)
+	theirs := cost(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := json.Marshal(mirrorOf(small))
+		w.Write(body)
+	}))
+	if share := ours.bytes / theirs.bytes; !probe.AtMost(t, "bytes allocated after large boards, as a share of json.Marshal's", share, byteShare, "") {
+		probe.Errorf(t, "board.memory", "After a board of %d couriers, each answer with %d allocates %s, and json.Marshal %s: a share of %.2f, where %.2f is the limit.",
+			len(large.Couriers), couriers, probe.Bytes(ours.bytes), probe.Bytes(theirs.bytes), share, byteShare)
+	}
 	runtime.KeepAlive(h)
-	if kept := after - min(before, after); !probe.AtMost(t, "bytes kept after a large board", kept, limit, "B") {
-		probe.Errorf(t, "board.hoard", "After a board of %d couriers and 40 small ones, the package keeps %s; at most %s may stay.", len(large.Couriers), probe.Bytes(kept), probe.Bytes(limit))
+}
+
+// serveSlowly lets n screens hold an answer until all of them have one.
+func serveSlowly(t *testing.T, h http.Handler, n int) {
+	t.Helper()
+	ctx, all := context.WithTimeout(t.Context(), 3*time.Second)
+	defer all()
+	var begun atomic.Int64
+	var served sync.WaitGroup
+	panics := make(chan any, n)
+	for range n {
+		served.Go(func() {
+			defer func() { panics <- recover() }()
+			begin := sync.OnceFunc(func() {
+				if begun.Add(1) == int64(n) {
+					all()
+				}
+				<-ctx.Done()
+			})
+			h.ServeHTTP(&writer{sink: newSink(), write: func(p []byte) (int, error) { begin(); return len(p), nil }}, request())
+		})
+	}
+	served.Wait()
+	for range n {
+		if p := <-panics; p != nil {
+			probe.Fatalf(t, "board.panic", "The handler panicked: %v.", p)
+		}
 	}
 }
 

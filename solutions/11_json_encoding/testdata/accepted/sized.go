@@ -1,6 +1,5 @@
 // No pool: one allocation of about the right size for each answer. Strings and
-// numbers are written without encoding/json, after its rules, and MarshalJSON, on
-// the value, gives the same bytes to others.
+// numbers are written without encoding/json, after its rules.
 
 // Package board serves what the screens in the depots show: where the couriers
 // are, and what has happened to their parcels. Each screen asks once a second,
@@ -87,11 +86,6 @@ func size(b *Board) int {
 		n += 80 + len(e.ID) + len(e.Order) + len(e.Kind)
 	}
 	return n
-}
-
-// MarshalJSON is the same for a value and for a pointer.
-func (b Board) MarshalJSON() ([]byte, error) {
-	return appendBoard(make([]byte, 0, size(&b)), &b)
 }
 
 // appendBoard appends b as encoding/json writes it.
