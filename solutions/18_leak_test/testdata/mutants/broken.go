@@ -203,3 +203,18 @@ func (o *neverUsed) Close() {
 		o.wg.Wait()
 	}
 }
+
+type grace struct{ *worker }
+
+func (o *grace) Close() {
+	o.cancel()
+	ended := make(chan struct{})
+	go func() {
+		o.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(50 * time.Millisecond):
+	}
+}

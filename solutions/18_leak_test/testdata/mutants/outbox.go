@@ -117,6 +117,7 @@ var implementations = map[string]func(Config) implementation{
 		}
 		return o
 	},
+	"grace": func(c Config) implementation { return &grace{workers(c, 1)} },
 	"drains_behind": func(c Config) implementation {
 		return &drainsBehind{workers(c, 1)}
 	},
