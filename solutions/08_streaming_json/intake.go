@@ -51,8 +51,8 @@ type Answer struct {
 //   - 400: the body is not a JSON array of orders, ends too soon, or goes on
 //     after the array. An order has an id and no field but its own.
 //   - 408: the client sent nothing for IdleTimeout. A client that keeps
-//     sending orders is not cut off, however long that takes, and neither is
-//     one that waits for Handle.
+//     sending is not cut off, however long an order takes, and neither is one
+//     that waits for Handle.
 //   - 413: the body has more than MaxBody bytes, said or unsaid, or an order
 //     has more than twice MaxOrder. Orders up to MaxOrder are taken. What comes
 //     after the limit is not read.

@@ -372,6 +372,8 @@ func TestReview_TwoBodiesAtOnce(t *testing.T) {
 
 const idle = 10 * time.Second // of the bubble's own time, which costs nothing
 
+// A server that has answered reads on, to keep the connection. A client that has
+// said how much it will send and falls silent must not keep the answer back.
 func TestReview_SilentClientIsCut(t *testing.T) {
 	for name, sent := range sorted(map[string]string{
 		"nothing":             "",
@@ -379,20 +381,23 @@ func TestReview_SilentClientIsCut(t *testing.T) {
 		"an order":            `[{"id":"o-0"}`,
 		"an array not closed": `[{"id":"o-0"},`,
 	}) {
-		bubble(t, func(t *testing.T, c *wire) {
-			c.send(sent)
-			began := time.Now()
-			r, ok := c.answer(10 * idle)
-			took := time.Since(began)
-			switch {
-			case !ok:
-				probe.Errorf(t, "intake.idle", "A client sent %s and then fell silent; the limit is %v, and after %v it was still waited for.", name, idle, took)
-			case took > 2*idle:
-				probe.Errorf(t, "intake.idle", "A client sent %s and then fell silent; the limit is %v, and it was cut after %v.", name, idle, took)
-			case r.status != http.StatusRequestTimeout:
-				probe.Errorf(t, "intake.idle", "A client sent %s and then fell silent; it was answered with %v; want status 408.", name, r)
-			}
-		}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return nil }})
+		for _, length := range []int{-1, 10_000} {
+			said := map[bool]string{true: "with", false: "without"}[length >= 0] + " a Content-Length"
+			bubbleWith(t, length, func(t *testing.T, c *wire) {
+				c.send(sent)
+				began := time.Now()
+				r, ok := c.answer(10 * idle)
+				took := time.Since(began)
+				switch {
+				case !ok:
+					probe.Errorf(t, "intake.idle", "A client sent %s, %s, and then fell silent; the limit is %v, and after %v it had no answer.", name, said, idle, took)
+				case took > 2*idle:
+					probe.Errorf(t, "intake.idle", "A client sent %s, %s, and then fell silent; the limit is %v, and it was cut after %v.", name, said, idle, took)
+				case r.status != http.StatusRequestTimeout:
+					probe.Errorf(t, "intake.idle", "A client sent %s, %s, and then fell silent; it was answered with %v; want status 408.", name, said, r)
+				}
+			}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return nil }})
+		}
 	}
 }
 
@@ -416,6 +421,61 @@ func TestReview_SlowClientIsNotCut(t *testing.T) {
 				orders, pause, idle, time.Since(began), r)
 		}
 	}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return nil }})
+}
+
+// Never silent for long, and long over one order.
+func TestReview_SlowOrderIsNotCut(t *testing.T) {
+	const pause = idle * 6 / 10
+	parts := []string{`[`, `{"id":`, `"o-0"`, `,"depot":`, `"Ulm"`, `,"recipient":`, `"J. Kowalski"`, `}`, ` `, `]`}
+	bubble(t, func(t *testing.T, c *wire) {
+		began := time.Now()
+		for _, p := range parts {
+			c.send(p)
+			time.Sleep(pause)
+		}
+		c.end()
+		r, ok := c.answer(10 * idle)
+		if !ok || r.status != http.StatusOK || r.Accepted != 1 {
+			probe.Errorf(t, "intake.cut", "A client sent one order in %d parts, one each %v, with a limit of %v for silence; after %v it was answered with %v; want status 200.",
+				len(parts), pause, idle, time.Since(began), r)
+		}
+	}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return nil }})
+}
+
+// What comes behind an order, or does not come, is not that order's fault.
+func TestReview_LaterTroubleSparesEarlierOrders(t *testing.T) {
+	for name, c := range sorted(map[string]struct {
+		tail   string
+		status int
+	}{
+		"malformed":       {`,{"id":4}]`, http.StatusBadRequest},
+		"an order and ]]": {`,{"id":"o-3"}]]`, http.StatusBadRequest},
+		"silence":         {``, http.StatusRequestTimeout},
+	}) {
+		var handled, ended atomic.Int64
+		bubble(t, func(t *testing.T, w *wire) {
+			w.send(`[{"id":"o-0"},{"id":"o-1"},{"id":"o-2"}` + c.tail)
+			if c.tail != "" {
+				w.end()
+			}
+			r, ok := w.answer(100 * idle)
+			if n := ended.Load(); n > 0 {
+				probe.Errorf(t, "intake.context", "Behind three good orders came %s, and the context of %d orders ended while Handle was at work on them, though the client was there.", name, n)
+			}
+			if !ok || r.status != c.status || int64(r.Accepted) != handled.Load() || handled.Load() < 3 {
+				probe.Errorf(t, "intake.accepted", "Behind three good orders came %s. Handle, which takes %v, took %d orders, and the answer was %v; want status %d and all that came before.", name, 3*idle, handled.Load(), r, c.status)
+			}
+		}, intake.Config{IdleTimeout: idle, Handle: func(ctx context.Context, _ dispatch.Order) error {
+			select {
+			case <-time.After(3 * idle):
+				handled.Add(1)
+				return nil
+			case <-ctx.Done():
+				ended.Add(1)
+				return ctx.Err()
+			}
+		}})
+	}
 }
 
 // The time that Handle takes is not the client's.
@@ -456,6 +516,7 @@ func TestReview_SlowHandleCutsNobody(t *testing.T) {
 // A wire is a client's end of a connection to a server in the same bubble.
 type wire struct {
 	conn    net.Conn
+	chunked bool
 	answers chan reply
 }
 
@@ -463,13 +524,19 @@ type wire struct {
 // no second of it is a real one.
 func bubble(t *testing.T, f func(*testing.T, *wire), cfg intake.Config) {
 	t.Helper()
+	bubbleWith(t, -1, f, cfg)
+}
+
+// bubbleWith says how long the body will be, where length is not -1.
+func bubbleWith(t *testing.T, length int, f func(*testing.T, *wire), cfg intake.Config) {
+	t.Helper()
 	probe.Bubble(t, "intake.leak", 10*idle, func(t *testing.T) {
 		client, server := net.Pipe()
 		ln := &single{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
 		ln.conn <- server
 		srv := &http.Server{Handler: intake.New(cfg)}
 		go srv.Serve(ln)
-		c := &wire{conn: client, answers: make(chan reply, 1)}
+		c := &wire{conn: client, chunked: length < 0, answers: make(chan reply, 1)}
 		go func() {
 			defer close(c.answers)
 			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
@@ -483,18 +550,25 @@ func bubble(t *testing.T, f func(*testing.T, *wire), cfg intake.Config) {
 		}()
 		defer srv.Close()
 		defer client.Close()
-		fmt.Fprintf(client, "POST %s HTTP/1.1\r\nHost: dispatchd\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", intake.Path)
+		framing := "Transfer-Encoding: chunked"
+		if length >= 0 {
+			framing = fmt.Sprint("Content-Length: ", length)
+		}
+		fmt.Fprintf(client, "POST %s HTTP/1.1\r\nHost: dispatchd\r\nContent-Type: application/json\r\n%s\r\n\r\n", intake.Path, framing)
 		f(t, c)
 	})
 }
 
-// send sends a chunk. It gives up when the server does not read on.
+// send sends a part of the body. It gives up when the server does not read on.
 func (w *wire) send(text string) {
 	if text == "" {
 		return
 	}
 	_ = w.conn.SetWriteDeadline(time.Now().Add(20 * idle))
-	fmt.Fprintf(w.conn, "%x\r\n%s\r\n", len(text), text)
+	if w.chunked {
+		text = fmt.Sprintf("%x\r\n%s\r\n", len(text), text)
+	}
+	_, _ = io.WriteString(w.conn, text)
 }
 
 func (w *wire) end() { fmt.Fprint(w.conn, "0\r\n\r\n") }

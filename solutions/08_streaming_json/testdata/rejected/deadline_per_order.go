@@ -1,5 +1,8 @@
-// One deadline for each order instead of one for each read, RawMessage to weigh an
-// order exactly, and mime for the content type.
+// finding: intake.cut
+//
+// Sets the deadline once for each order, so that nobody can drip one for ever. It
+// bounds the order and not the silence: a depot on a bad line, which never stops
+// sending, is told that it was silent.
 
 // Package intake takes the orders of a depot in bulk: one request, one JSON
 // array, as many orders as the night has brought.
