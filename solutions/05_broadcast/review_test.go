@@ -25,11 +25,13 @@ func init() {
 		"many publish":          manyPublish,
 		"they come and go":      theyComeAndGo,
 		"closed meanwhile":      closedMeanwhile,
+		"closed at once":        closedAtOnce,
 		"after the close":       afterTheClose,
 		"the context is over":   contextIsOver,
 		"subscribers publish":   subscribersPublish,
 		"leavers are forgotten": func() outcome { return forgotten(true) },
 		"backlog is forgotten":  func() outcome { return forgotten(false) },
+		"hub is forgotten":      hubForgotten,
 	})
 }
 
@@ -60,6 +62,7 @@ const (
 	guests     = 8
 	visits     = 40
 	rounds     = 20
+	tooLate    = 3000 // who subscribe with a context that has ended
 )
 
 // manyPublish: several publish at once. In the end all subscribers are at one
@@ -273,6 +276,34 @@ func TestReview_ClosedFromSeveralPlaces(t *testing.T) {
 	}
 }
 
+// closedAtOnce: two close one hub after the other, and wait for each other a
+// little before each, so that often both come within a few nanoseconds.
+func closedAtOnce() (o outcome) {
+	var hubs [8000]*broadcast.Hub[int]
+	for i := range hubs {
+		hubs[i] = broadcast.New(0)
+	}
+	var at [len(hubs)]atomic.Int32
+	var closers sync.WaitGroup
+	for range 2 {
+		closers.Go(func() {
+			for i, hub := range hubs {
+				at[i].Add(1)
+				for wait := 1000; wait > 0 && at[i].Load() < 2; wait-- {
+				}
+				hub.Close()
+			}
+		})
+	}
+	closers.Wait()
+	return o
+}
+
+func TestReview_ClosedByTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	playFor(t, "closed at once", 2*patience) // a panic is broadcast.crash
+}
+
 // afterTheClose: one publishes, one subscribes, one closes again.
 func afterTheClose() outcome {
 	h := open()
@@ -298,18 +329,25 @@ func TestReview_AfterTheClose(t *testing.T) {
 	}
 }
 
-// contextIsOver: it has ended before Subscribe is called.
+// contextIsOver: it has ended before Subscribe is called. What the context then
+// starts now and then overtakes Subscribe, about once in a hundred calls.
 func contextIsOver() outcome {
 	h := open()
 	h.publish(1)
 	h.base = len(standing())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	for range 5 {
-		if !h.find(h.hub.Subscribe(ctx)) {
+	var chans []<-chan settings
+	for range tooLate {
+		chans = append(chans, h.hub.Subscribe(ctx))
+	}
+	settle()
+	for _, ch := range chans {
+		if !h.find(ch) {
 			h.o.Open++
 		}
 	}
+	h.o.Found = nil
 	h.left()
 	h.publish(1)
 	return h.outcome()
@@ -317,8 +355,8 @@ func contextIsOver() outcome {
 
 func TestReview_SubscribeWithAContextThatHasEnded(t *testing.T) {
 	t.Parallel()
-	o := play(t, "the context is over")
-	when := "the contexts of 5 subscribers had ended before"
+	o := playFor(t, "the context is over", 2*patience)
+	when := fmt.Sprintf("the contexts of %d subscribers had ended before", tooLate)
 	checkEnd(t, o, when)
 	checkPublish(t, o, when)
 }
@@ -411,5 +449,41 @@ func TestReview_OldValuesAreForgotten(t *testing.T) {
 		if !probe.Equal(t, "old values held: "+when, o.Left, 0, "values") {
 			probe.Errorf(t, "broadcast.retained", "the hub holds a value that is out of date: %s, and a newer one has been published.", when)
 		}
+	}
+}
+
+// hubForgotten: a hub with fifty subscribers is closed, and nobody has it any
+// more. Their context lives on, as that of the whole service does.
+func hubForgotten() (o outcome) {
+	ctx, cancel := context.WithCancel(context.Background())
+	last := closedHub(ctx)
+	settle()
+	runtime.GC()
+	runtime.GC()
+	if last.Value() != nil {
+		o.Left = 1
+	}
+	cancel()
+	return o
+}
+
+//go:noinline
+func closedHub(ctx context.Context) weak.Pointer[[1024]byte] {
+	hub := broadcast.New[*[1024]byte](nil)
+	for range 50 {
+		hub.Subscribe(ctx)
+	}
+	settle()
+	last := offer(hub)
+	settle()
+	hub.Close()
+	return last
+}
+
+func TestReview_ClosedHubIsForgotten(t *testing.T) {
+	t.Parallel()
+	o := play(t, "hub is forgotten")
+	if !probe.Equal(t, "values held by contexts after Close", o.Left, 0, "values") {
+		probe.Errorf(t, "broadcast.retained", "a hub was closed and thrown away, and its last value is still in memory: the context of its 50 subscribers lives on and holds it.")
 	}
 }

@@ -100,8 +100,8 @@ func (h *Hub[T]) Subscribe(ctx context.Context) <-chan T {
 }
 
 // Close ends all subscriptions. No goroutine of the hub's is left afterwards,
-// also where the contexts of subscribers live on. It may be called several
-// times, from several places at once.
+// and contexts that live on hold nothing of it. It may be called several times,
+// from several places at once.
 func (h *Hub[T]) Close() {
 	h.ask(func(s *state[T]) { s.closed = true })
 	<-h.ended

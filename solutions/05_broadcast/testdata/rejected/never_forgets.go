@@ -90,8 +90,8 @@ func (h *Hub[T]) remove(ch chan T) {
 }
 
 // Close ends all subscriptions. No goroutine of the hub's is left afterwards,
-// also where the contexts of subscribers live on. It may be called several
-// times, from several places at once.
+// and contexts that live on hold nothing of it. It may be called several times,
+// from several places at once.
 func (h *Hub[T]) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

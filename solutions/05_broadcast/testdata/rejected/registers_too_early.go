@@ -1,7 +1,8 @@
-// finding: broadcast.crash
+// finding: broadcast.open
 //
-// The second Close closes what the first has closed: the subscribers are still
-// on the list, only their contexts are not heard any more.
+// Registers with the context first, outside of the lock that the function takes.
+// Where it has ended, or ends just then, the function finds nobody on the list,
+// and the one who is put there afterwards stays for good.
 
 // Package broadcast hands on one value to all who want to know: dispatchd's
 // settings, which change while it runs, to everything that goes by them.
@@ -10,6 +11,7 @@ package broadcast
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -20,15 +22,21 @@ var ErrClosed = errors.New("broadcast: closed")
 // methods may be called from several goroutines at once, and by a subscriber
 // between two values.
 type Hub[T any] struct {
-	mu     sync.Mutex // held for each send and each close; none of them waits
+	mu     sync.Mutex
 	newest T
-	subs   map[chan T]func() bool // with what keeps it from hearing its context
+	subs   []*subscriber[T]
 	closed bool
+}
+
+// subscriber is one who wants to know.
+type subscriber[T any] struct {
+	ch   chan T
+	stop func() bool
 }
 
 // New makes a hub whose newest value is first.
 func New[T any](first T) *Hub[T] {
-	return &Hub[T]{newest: first, subs: map[chan T]func() bool{}}
+	return &Hub[T]{newest: first}
 }
 
 // Publish makes v the newest value. It never waits for a subscriber: those who
@@ -40,12 +48,12 @@ func (h *Hub[T]) Publish(v T) error {
 		return ErrClosed
 	}
 	h.newest = v
-	for ch := range h.subs {
+	for _, s := range h.subs {
 		select {
-		case <-ch: // not read, and out of date
+		case <-s.ch: // not read, and out of date now
 		default:
 		}
-		ch <- v // there is room: nobody else sends
+		s.ch <- v // all sends are under the lock, so there is room
 	}
 	return nil
 }
@@ -57,37 +65,42 @@ func (h *Hub[T]) Publish(v T) error {
 // The channel is closed when ctx ends or the hub is closed, and the hub then
 // forgets the subscriber. One value may still be in it.
 func (h *Hub[T]) Subscribe(ctx context.Context) <-chan T {
+	s := &subscriber[T]{ch: make(chan T, 1)}
+	// Outside of the lock: the function takes it.
+	s.stop = context.AfterFunc(ctx, func() { h.remove(s) })
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ch := make(chan T, 1)
 	if h.closed {
-		close(ch)
-		return ch
+		s.stop()
+		close(s.ch)
+		return s.ch
 	}
-	ch <- h.newest
-	h.subs[ch] = context.AfterFunc(ctx, func() { h.remove(ch) })
-	return ch
+	s.ch <- h.newest // there is room for one
+	h.subs = append(h.subs, s)
+	return s.ch
 }
 
 // remove ends a subscription, unless Close has done so.
-func (h *Hub[T]) remove(ch chan T) {
+func (h *Hub[T]) remove(s *subscriber[T]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.subs[ch]; ok {
-		delete(h.subs, ch)
-		close(ch)
+	if i := slices.Index(h.subs, s); i >= 0 {
+		h.subs = slices.Delete(h.subs, i, i+1)
+		close(s.ch)
 	}
 }
 
 // Close ends all subscriptions. No goroutine of the hub's is left afterwards,
-// also where the contexts of subscribers live on. It may be called several
-// times, from several places at once.
+// and contexts that live on hold nothing of it. It may be called several times,
+// from several places at once.
 func (h *Hub[T]) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	for ch, stop := range h.subs {
-		stop()
-		close(ch)
+	for _, s := range h.subs {
+		s.stop()
+		close(s.ch)
 	}
+	h.subs = nil
 }
