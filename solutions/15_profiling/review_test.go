@@ -85,7 +85,15 @@ func TestReview_NoHeaderOpensTheProfiles(t *testing.T) {
 }
 
 func TestReview_OnlyLoopbackIsTaken(t *testing.T) {
-	refused := []string{":0", "0.0.0.0:0", "[::]:0"}
+	// The port of a listener is taken, and the last two addresses are in no
+	// network: that a check comes first is seen by the error.
+	busy, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	taken := busy.Addr().(*net.TCPAddr).Port
+	refused := []string{":0", "0.0.0.0:0", "[::]:0", fmt.Sprintf(":%d", taken), fmt.Sprintf("0.0.0.0:%d", taken), "192.0.2.1:0", "[2001:db8::1]:0"}
 	if addrs, err := net.InterfaceAddrs(); err == nil {
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
@@ -111,12 +119,12 @@ func TestReview_OnlyLoopbackIsTaken(t *testing.T) {
 			shutdown(t, p)
 		}
 	}
-	taken := []string{"127.0.0.1:0", "localhost:0", "127.0.0.3:0"}
+	loopback := []string{"127.0.0.1:0", "localhost:0", "127.0.0.3:0"}
 	if ln, err := net.Listen("tcp", "[::1]:0"); err == nil {
 		ln.Close()
-		taken = append(taken, "[::1]:0")
+		loopback = append(loopback, "[::1]:0")
 	}
-	for _, address := range taken {
+	for _, address := range loopback {
 		p := open(t, admin.Config{Handler: routes(), Admin: address})
 		checkAnswer(t, get(adminAddr(t, p), "/debug/pprof/"), http.StatusOK, "goroutine", "profile.missing")
 		if tcp, ok := p.AdminAddr().(*net.TCPAddr); address == "127.0.0.3:0" && ok && tcp.IP.String() != "127.0.0.3" {

@@ -1,5 +1,5 @@
-// chi has the profiles as a router. The address is checked after the fact, on the
-// listener itself, before anything is served.
+// chi has the profiles as a router. A name may stand for several addresses, and
+// each of them has to be loopback.
 
 // Package admin opens the ports of dispatchd: the public one, and one for the
 // profiles of net/http/pprof, which tell whoever may read them how the service
@@ -13,6 +13,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,15 +77,25 @@ func Open(cfg Config) (*Ports, error) {
 }
 
 func listenLoopback(address string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	if tcp, ok := ln.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-		ln.Close()
-		return nil, fmt.Errorf("%w: %s", ErrNotLoopback, address)
+	if host == "" {
+		return nil, fmt.Errorf("%w: %s is every interface", ErrNotLoopback, address)
 	}
-	return ln, nil
+	ips, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	for i, ip := range ips {
+		ips[i] = ip.Unmap()
+		if !ips[i].IsLoopback() {
+			return nil, fmt.Errorf("%w: %s is %v", ErrNotLoopback, address, ips[i])
+		}
+	}
+	slices.SortFunc(ips, netip.Addr.Compare) // 127.0.0.1 before ::1
+	return net.Listen("tcp", net.JoinHostPort(ips[0].String(), port))
 }
 
 func profiles() http.Handler {

@@ -1,7 +1,8 @@
-// finding: profile.public
+// finding: profile.loopback
 //
-// The same mux behind a header. A header is no secret: it is in the runbook, in
-// proxy logs, and in the next scan.
+// Listens, and then looks at the address of the listener, which knows best. Until
+// then :6060 is open to all. And whoever asks for an address that cannot be had is
+// told that, and not that it would not be loopback.
 
 // Package admin opens the ports of dispatchd: the public one, and one for the
 // profiles of net/http/pprof, which tell whoever may read them how the service
@@ -15,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"sync"
 	"time"
 )
@@ -40,7 +40,7 @@ type Config struct {
 
 // Ports are open until Shutdown.
 type Ports struct {
-	public, admin         *http.Server // admin is nil without profiles
+	public, admin         *http.Server
 	publicAddr, adminAddr net.Addr
 	serving               sync.WaitGroup
 }
@@ -48,53 +48,54 @@ type Ports struct {
 // Open listens on all ports and serves them in the background. Where one
 // cannot be had, it returns an error and leaves none open.
 func Open(cfg Config) (*Ports, error) {
-	handler := cfg.Handler
-	if handler == nil {
-		handler = http.NotFoundHandler() // to a Server, nil is http.DefaultServeMux
-	}
 	public, err := net.Listen("tcp", cfg.Public)
 	if err != nil {
-		return nil, fmt.Errorf("admin: public port: %w", err)
+		return nil, err
 	}
 	var admin net.Listener
 	if cfg.Admin != "" {
-		if admin, err = listenLoopback(cfg.Admin); err != nil {
+		if admin, err = listenLocal(cfg.Admin); err != nil {
 			public.Close()
-			return nil, fmt.Errorf("admin: profiles: %w", err)
+			return nil, err
 		}
 	}
 
 	p := &Ports{publicAddr: public.Addr()}
-	p.public = &http.Server{WriteTimeout: cfg.WriteTimeout, Handler: guarded(handler, func(r *http.Request) bool {
-		return r.Header.Get("X-Debug") == "1"
-	})}
-	p.serve(p.public, public)
+	p.public = p.serve(public, &http.Server{Handler: answers(cfg), WriteTimeout: cfg.WriteTimeout})
 	if admin != nil {
 		p.adminAddr = admin.Addr()
-		p.admin = &http.Server{Handler: profiles()} // no WriteTimeout: a profile takes the time that is asked for
-		p.serve(p.admin, admin)
+		p.admin = p.serve(admin, &http.Server{Handler: profiles()})
 	}
 	return p, nil
 }
 
-// listenLoopback looks at the address that the name stands for, not at how the
-// name begins.
-func listenLoopback(address string) (net.Listener, error) {
-	addr, err := net.ResolveTCPAddr("tcp", address)
+// listenLocal listens at an address that nobody else can reach. The listener
+// knows best which one that is in the end, whatever name it was given by.
+func listenLocal(address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("admin: %w", err)
 	}
-	if !addr.IP.IsLoopback() { // no host at all means every interface
-		return nil, fmt.Errorf("%w: %s", ErrNotLoopback, address)
+	if tcp, ok := ln.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		ln.Close()
+		return nil, fmt.Errorf("%w: %q", ErrNotLoopback, address)
 	}
-	return net.Listen("tcp", addr.String())
+	return ln, nil
 }
 
-// profiles has a mux of its own. To import net/http/pprof registers the same
-// handlers with http.DefaultServeMux, so that one must not be served.
+// answers is what the public port serves. The TimeoutHandler answers in time
+// where the handler does not.
+func answers(cfg Config) http.Handler {
+	if cfg.Handler == nil {
+		return http.NotFoundHandler()
+	}
+	return http.TimeoutHandler(cfg.Handler, cfg.WriteTimeout, "took too long")
+}
+
+// profiles serves net/http/pprof, on a mux of its own.
 func profiles() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/debug/pprof/", pprof.Index) // goroutine, heap and the others, by name
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
@@ -102,8 +103,9 @@ func profiles() http.Handler {
 	return mux
 }
 
-func (p *Ports) serve(s *http.Server, ln net.Listener) {
+func (p *Ports) serve(ln net.Listener, s *http.Server) *http.Server {
 	p.serving.Go(func() { s.Serve(ln) })
+	return s
 }
 
 // PublicAddr is where the public port listens.
@@ -119,25 +121,12 @@ func (p *Ports) AdminAddr() net.Addr { return p.adminAddr }
 // may be called again.
 func (p *Ports) Shutdown(ctx context.Context) error {
 	err := p.public.Shutdown(ctx)
-	p.public.Close()
+	if err != nil {
+		p.public.Close() // cuts the rest
+	}
 	if p.admin != nil {
 		p.admin.Close()
 	}
 	p.serving.Wait()
-	if err != nil {
-		return fmt.Errorf("admin: shutdown: %w", err)
-	}
-	return nil
-}
-
-// guarded serves the profiles on the public port to whom may says.
-func guarded(next http.Handler, may func(*http.Request) bool) http.Handler {
-	mux := profiles()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/debug/pprof/") && may(r) {
-			mux.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return err
 }
