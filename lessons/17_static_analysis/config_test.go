@@ -234,15 +234,23 @@ var (
 )
 
 type workflow struct {
-	On   yaml.Node         `yaml:"on"`
-	Env  map[string]string `yaml:"env"`
-	Jobs map[string]*job   `yaml:"jobs"`
+	On       yaml.Node         `yaml:"on"`
+	Env      map[string]string `yaml:"env"`
+	Defaults defaults          `yaml:"defaults"`
+	Jobs     map[string]*job   `yaml:"jobs"`
+}
+
+type defaults struct {
+	Run struct {
+		Shell string `yaml:"shell"`
+	} `yaml:"run"`
 }
 
 type job struct {
 	If       string            `yaml:"if"`
 	Continue string            `yaml:"continue-on-error"`
 	Env      map[string]string `yaml:"env"`
+	Defaults defaults          `yaml:"defaults"`
 	Strategy struct {
 		Matrix map[string]yaml.Node `yaml:"matrix"`
 	} `yaml:"strategy"`
@@ -252,6 +260,7 @@ type job struct {
 type step struct {
 	Uses     yaml.Node         `yaml:"uses"`
 	Run      string            `yaml:"run"`
+	Shell    string            `yaml:"shell"`
 	With     map[string]string `yaml:"with"`
 	If       string            `yaml:"if"`
 	Continue string            `yaml:"continue-on-error"`

@@ -114,11 +114,17 @@ func (c *Client) ask(ctx context.Context, address string) (Place, error) {
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
-		var place Place
-		if err := json.NewDecoder(resp.Body).Decode(&place); err != nil {
+		var named struct { // null and {} are JSON, too, and name no place
+			Lat, Lon *float64
+			Zone     string
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&named); err != nil {
 			return Place{}, fmt.Errorf("%w: answer: %w", ErrUnavailable, err)
 		}
-		return place, nil
+		if named.Lat == nil || named.Lon == nil {
+			return Place{}, fmt.Errorf("%w: the answer names no place", ErrUnavailable)
+		}
+		return Place{Lat: *named.Lat, Lon: *named.Lon, Zone: named.Zone}, nil
 	case http.StatusNotFound:
 		return Place{}, ErrNotFound
 	default:

@@ -3,6 +3,7 @@
 package geo_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,16 +159,21 @@ func TestReview_LocateAsksAgainOnlyWhereThatHelps(t *testing.T) {
 	for _, e := range []struct {
 		code, want int
 		text       string
-	}{{http.StatusNotFound, 1, "no"}, {http.StatusServiceUnavailable, 3, "later"}, {http.StatusOK, 3, place[:20]}} {
+	}{
+		{http.StatusNotFound, 1, "no"}, {http.StatusServiceUnavailable, 3, "later"}, {http.StatusOK, 3, place[:20]},
+		{http.StatusOK, 3, "null"}, {http.StatusOK, 3, "{}"}, {http.StatusOK, 3, `{"error":"starting"}`},
+	} {
 		s := newService(status(e.code, e.text))
 		c := s.client(geo.Config{Attempts: 3})
-		_, err := c.Locate(t.Context(), "Kai 3")
+		p, err := c.Locate(t.Context(), "Kai 3")
 		got := s.requests.Load()
 		if got > int64(e.want) || e.code == http.StatusServiceUnavailable && got != int64(e.want) {
 			probe.Errorf(t, "geo.retry", "The service answers %d each time, and Locate with 3 attempts sent %d requests, not %d.", e.code, got, e.want)
 		}
 		if err == nil {
-			probe.Errorf(t, "geo.null_island", "The service answers %d each time and names no place, and Locate returns no error.", e.code)
+			probe.Errorf(t, "geo.null_island", "The service answers %d with %q each time, which names no place, and Locate returns %v, %v and no error.", e.code, e.text, p.Lat, p.Lon)
+		} else if e.code == http.StatusOK && !errors.Is(err, geo.ErrUnavailable) {
+			probe.Errorf(t, "geo.error", "The service answers %d with %q each time, and Locate gives %q, which is not ErrUnavailable.", e.code, e.text, err)
 		}
 		if st := c.Stats(); st.Failed != 1 || int64(st.Asked) != got {
 			probe.Errorf(t, "geo.stats", "One call failed after %d requests; Stats says asked %d, failed %d.", got, st.Asked, st.Failed)
@@ -211,6 +217,19 @@ func TestReview_StatsIsASnapshot(t *testing.T) {
 	}
 	if int64(st.Asked) != s.requests.Load() {
 		probe.Errorf(t, "geo.stats", "%d requests were sent, and Stats says %d.", s.requests.Load(), st.Asked)
+	}
+
+	// All know the address now: nothing is written but the count.
+	for range callers {
+		wg.Go(func() {
+			for range 10 * calls {
+				_, _ = c.Locate(t.Context(), "Kai 3")
+			}
+		})
+	}
+	wg.Wait()
+	if got, want := c.Stats().Hits-st.Hits, 10*callers*calls; !probe.Equal(t, "hits of 8 callers that were counted", got, want, "hits") {
+		probe.Errorf(t, "geo.stats", "%d calls found what was known, from %d goroutines, and Stats counts %d hits.", want, callers, got)
 	}
 }
 
@@ -358,6 +377,9 @@ func TestReview_AFailureFailsTheWorkflow(t *testing.T) {
 		if raceTest.MatchString(s.Run) && forgives.MatchString(s.Run) || golangciCommand.MatchString(s.Run) && (forgives.MatchString(s.Run) || forgivesIn.MatchString(s.Run)) || forgivesIn.MatchString(s.With["args"]) || s.With["only-new-issues"] == "true" {
 			probe.Errorf(t, "ci.ignored", "The step %q finds something and the workflow stays green.", what)
 		}
+		if command := s.piped(); command != "" {
+			probe.Errorf(t, "ci.ignored", "The step pipes %q, and its status is that of the last command: GitHub runs it with bash -e, and with pipefail only where the step says shell: bash.", command)
+		}
 		if strings.HasPrefix(s.Uses.Value, "actions/setup-go@") && s.With["go-version-file"] == "" && s.With["go-version"] == "" {
 			probe.Errorf(t, "ci.go", "A step uses setup-go and names no Go: it takes what the machine has.")
 		}
@@ -365,6 +387,27 @@ func TestReview_AFailureFailsTheWorkflow(t *testing.T) {
 	if !triggers(w, "pull_request") || !triggers(w, "push") {
 		probe.Errorf(t, "ci.trigger", "ci.yml ran for pushes and for pull requests, and does not for both any more.")
 	}
+}
+
+var (
+	quoted    = regexp.MustCompile(`'[^']*'|"[^"]*"`)
+	separated = regexp.MustCompile(`\n|;|&&|\|\|`)
+)
+
+// piped gives a command that checks the code and whose status is lost in a
+// pipe. Without a shell, GitHub runs bash -e; shell: bash adds pipefail.
+func (s step) piped() string {
+	shell := cmp.Or(s.Shell, s.job.Defaults.Run.Shell, s.flow.Defaults.Run.Shell)
+	if shell == "bash" || strings.Contains(shell+s.Run, "pipefail") || strings.Contains(s.Run, "PIPESTATUS") {
+		return ""
+	}
+	for _, command := range separated.Split(quoted.ReplaceAllString(s.Run, "''"), -1) {
+		checks, _, piped := strings.Cut(command, "|")
+		if piped && (raceTest.MatchString(checks) || golangciCommand.MatchString(checks)) {
+			return strings.TrimSpace(command)
+		}
+	}
+	return ""
 }
 
 func never(cond string) bool { return slices.Contains([]string{"false", "${{ false }}"}, cond) }

@@ -125,6 +125,8 @@ func (c *Client) ask(ctx context.Context, address string) (Place, error) {
 	case http.StatusOK:
 		if err = json.NewDecoder(resp.Body).Decode(&place); err != nil {
 			place, err = Place{}, fmt.Errorf("%w: answer: %w", ErrUnavailable, err)
+		} else if place.Zone == "" {
+			place, err = Place{}, fmt.Errorf("%w: the answer names no zone", ErrUnavailable)
 		}
 	case http.StatusNotFound:
 		err = ErrNotFound

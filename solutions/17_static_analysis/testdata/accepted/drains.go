@@ -130,6 +130,9 @@ func (c *Client) ask(ctx context.Context, address string) (Place, error) {
 		if err := json.NewDecoder(resp.Body).Decode(&place); err != nil {
 			return Place{}, fmt.Errorf("%w: answer: %w", ErrUnavailable, err)
 		}
+		if place == (Place{}) {
+			return Place{}, fmt.Errorf("%w: the answer is empty", ErrUnavailable)
+		}
 		return place, nil
 	case http.StatusNotFound:
 		return Place{}, ErrNotFound

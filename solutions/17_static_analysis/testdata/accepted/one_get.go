@@ -113,11 +113,17 @@ func (c *Client) ask(ctx context.Context, address string) (Place, error) {
 	case code != http.StatusOK:
 		return Place{}, fmt.Errorf("%w: status %d", ErrUnavailable, code)
 	}
-	var place Place
+	var place *struct {
+		Lat, Lon *float64
+		Zone     string
+	}
 	if err := json.Unmarshal(text, &place); err != nil {
 		return Place{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return place, nil
+	if place == nil || place.Lat == nil || place.Lon == nil {
+		return Place{}, fmt.Errorf("%w: the answer names no place", ErrUnavailable)
+	}
+	return Place{Lat: *place.Lat, Lon: *place.Lon, Zone: place.Zone}, nil
 }
 
 // get sends one request and reads what comes back, up to 64 KiB.
