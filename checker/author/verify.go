@@ -73,8 +73,23 @@ type subject struct {
 	kind   kind
 	name   string // as 01_bounded_workers/rejected/close_twice
 	files  map[string][]byte
-	code   string // the finding that must be among those of a rejected mend
+	code   string // the finding that must be among those of a rejected mend; one that ends in a dot begins all of them
 	hidden lesson.Hidden
+	parts  []part // what the lesson is built from
+}
+
+// part is one mend of a lesson that another is built from.
+type part struct {
+	lesson *lesson.Lesson
+	files  map[string][]byte
+}
+
+func (s subject) candidate() *candidate.Candidate {
+	c := candidate.New(s.lesson, s.files)
+	for _, p := range s.parts {
+		c.Join(candidate.New(p.lesson, p.files))
+	}
+	return c
 }
 
 // Progress hears of each mend when its runs are done.
@@ -138,10 +153,15 @@ func subjects(w *workshop.Workshop, lessons []*lesson.Lesson) ([]subject, error)
 		if err != nil {
 			return nil, err
 		}
+		shipped, mended, err := parts(w, l)
+		if err != nil {
+			return nil, err
+		}
 		add := func(k kind, name string, files map[string][]byte, code string) {
-			all = append(all, subject{lesson: l, kind: k, name: l.Slug + "/" + name, files: files, code: code, hidden: s.Hidden})
+			all = append(all, subject{lesson: l, kind: k, name: l.Slug + "/" + name, files: files, code: code, hidden: s.Hidden, parts: mended})
 		}
 		add(unsolved, "unsolved", l.Unsolve(), "")
+		all[len(all)-1].parts = shipped
 		add(reference, "reference", s.Reference, "")
 		for _, v := range s.Accepted {
 			add(accepted, "accepted/"+v.Name, v.Files, "")
@@ -149,12 +169,48 @@ func subjects(w *workshop.Workshop, lessons []*lesson.Lesson) ([]subject, error)
 		for _, v := range s.Rejected {
 			add(rejected, "rejected/"+v.Name, v.Files, v.Finding)
 		}
+		// Each lesson that it is built from, left as it was shipped, must be
+		// found by itself and blamed alone.
+		for i, p := range shipped {
+			if !edits(p.lesson) {
+				continue
+			}
+			add(rejected, "rejected/without_"+p.lesson.Slug, s.Reference, fmt.Sprintf("lesson%02d.", p.lesson.Number))
+			one := slices.Clone(mended)
+			one[i] = p
+			all[len(all)-1].parts = one
+		}
 	}
 	return all, nil
 }
 
+// parts are the lessons that l is built from, as shipped and as mended.
+func parts(w *workshop.Workshop, l *lesson.Lesson) (shipped, mended []part, err error) {
+	list, err := l.Parts(w.Pristine.Lessons)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range list {
+		s, err := w.Solution(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		shipped = append(shipped, part{p, p.Unsolve()})
+		mended = append(mended, part{p, s.Reference})
+	}
+	return shipped, mended, nil
+}
+
+// edits reports whether a learner changes the package itself, and not only
+// its tests.
+func edits(l *lesson.Lesson) bool {
+	return slices.ContainsFunc(l.Edit, func(name string) bool {
+		return strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go")
+	})
+}
+
 func repeat(ctx context.Context, e *grade.Engine, s subject, runs int) []verdict.Verdict {
-	g := e.Open(candidate.New(s.lesson, s.files), s.hidden)
+	g := e.Open(s.candidate(), s.hidden)
 	defer g.Close()
 	var all []verdict.Verdict
 	for range max(1, runs) {
@@ -252,11 +308,19 @@ func (r *Report) wrong(s subject, v verdict.Verdict) (*[]string, string) {
 		if v.Outcome != verdict.Fail {
 			return &r.FalseAccepts, "passes, and must be caught by " + s.code
 		}
-		if !slices.Contains(codes(v), s.code) {
+		if !s.caught(codes(v)) {
 			return &r.WrongReason, fmt.Sprintf("fails for %s, not for %s: %s", strings.Join(codes(v), ", "), s.code, said(v))
 		}
 		return nil, ""
 	}
+}
+
+// caught reports whether a rejected mend failed for the reason that it must.
+func (s subject) caught(codes []string) bool {
+	if !strings.HasSuffix(s.code, ".") {
+		return slices.Contains(codes, s.code)
+	}
+	return !slices.ContainsFunc(codes, func(c string) bool { return !strings.HasPrefix(c, s.code) })
 }
 
 func codes(v verdict.Verdict) []string {

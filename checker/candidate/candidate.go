@@ -33,6 +33,10 @@ type Candidate struct {
 	Hidden   []string          // files in the folder that take no part, as tests of the learner's own
 	Warnings []string          // what the learner should know; changes nothing
 	Problems []verdict.Finding // what cannot be graded at all, as a symbolic link
+
+	// Parts are the other lessons that this one is built from, each with the
+	// learner's files. Their tests take no part.
+	Parts []*Candidate
 }
 
 // New makes a candidate from files that are in memory, as a known mend is.
@@ -94,8 +98,24 @@ func Read(root string, l *lesson.Lesson) (*Candidate, error) {
 	return c, nil
 }
 
-// Untouched reports whether the files are still as the lesson shipped them.
+// Join adds a lesson that c is built from. What is wrong with it is wrong with
+// c too; what its learner is warned of is said when it is graded itself.
+func (c *Candidate) Join(part *Candidate) {
+	c.Parts = append(c.Parts, part)
+	c.Problems = append(c.Problems, part.Problems...)
+}
+
+// All is the candidate and its parts.
+func (c *Candidate) All() []*Candidate { return append([]*Candidate{c}, c.Parts...) }
+
+// Untouched reports whether the files are still as the lesson shipped them,
+// and those of the parts as theirs did.
 func (c *Candidate) Untouched() bool {
+	for _, p := range c.Parts {
+		if !p.Untouched() {
+			return false
+		}
+	}
 	return maps.EqualFunc(c.Files, c.Lesson.Unsolve(), func(a, b []byte) bool {
 		return bytes.Equal(plain(a), plain(b))
 	})
@@ -113,6 +133,9 @@ func (c *Candidate) Sum() string {
 	}
 	add("edit", c.Files)
 	add("lesson", c.Lesson.Files)
+	for _, p := range c.Parts {
+		fmt.Fprintf(h, "part %s %s\n", p.Lesson.Slug, p.Sum())
+	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))[:32]
 }
 

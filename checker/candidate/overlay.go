@@ -23,23 +23,25 @@ import (
 func (c *Candidate) Overlay(root, tmp string, base, extra map[string][]byte) (string, error) {
 	replace := map[string]string{}
 	at := func(name string) string { return filepath.Join(root, filepath.FromSlash(name)) }
-	folder := c.Lesson.Folder()
 	laid := maps.Clone(base)
 	if laid == nil {
 		laid = map[string][]byte{}
 	}
-	for name, b := range c.Lesson.Files {
-		if !c.Lesson.Editable(name) {
+	for _, one := range c.All() {
+		folder := one.Lesson.Folder()
+		for name, b := range one.Lesson.Files {
+			if !one.Lesson.Editable(name) {
+				laid[path.Join(folder, name)] = b
+			} else if _, kept := one.Files[name]; !kept {
+				replace[at(path.Join(folder, name))] = ""
+			}
+		}
+		for name, b := range one.Files {
 			laid[path.Join(folder, name)] = b
-		} else if _, kept := c.Files[name]; !kept {
-			replace[at(path.Join(folder, name))] = ""
 		}
 	}
-	for name, b := range c.Files {
-		laid[path.Join(folder, name)] = b
-	}
 	for name, b := range extra {
-		laid[path.Join(folder, name)] = b
+		laid[path.Join(c.Lesson.Folder(), name)] = b
 	}
 	for name := range laid {
 		// The compiler's messages show this path, so it ends as the real one does.
@@ -89,6 +91,31 @@ func (c *Candidate) Strayed(root, overlay string, base map[string][]byte) (bool,
 // place; in the folders of base every source file.
 func (c *Candidate) strays(root string, laid map[string][]byte) []string {
 	var list []string
+	lessons := map[string]bool{}
+	for _, one := range c.All() {
+		lessons[one.Lesson.Folder()] = true
+		list = append(list, one.straysInFolder(root, laid)...)
+	}
+	folders := map[string]bool{}
+	for name := range laid {
+		if path.Ext(name) == ".go" && !lessons[path.Dir(name)] {
+			folders[path.Dir(name)] = true
+		}
+	}
+	for _, f := range slices.Sorted(maps.Keys(folders)) {
+		at := filepath.Join(root, filepath.FromSlash(f))
+		entries, _ := os.ReadDir(at)
+		for _, e := range entries {
+			if _, known := laid[path.Join(f, e.Name())]; !known && !e.IsDir() && !strings.HasSuffix(e.Name(), "_test.go") {
+				list = append(list, filepath.Join(at, e.Name()))
+			}
+		}
+	}
+	return list
+}
+
+func (c *Candidate) straysInFolder(root string, laid map[string][]byte) []string {
+	var list []string
 	folder := c.Lesson.Folder()
 	dir := filepath.Join(root, filepath.FromSlash(folder))
 	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -115,20 +142,5 @@ func (c *Candidate) strays(root string, laid map[string][]byte) []string {
 		}
 		return nil
 	})
-	folders := map[string]bool{}
-	for name := range laid {
-		if path.Ext(name) == ".go" && path.Dir(name) != folder {
-			folders[path.Dir(name)] = true
-		}
-	}
-	for _, f := range slices.Sorted(maps.Keys(folders)) {
-		at := filepath.Join(root, filepath.FromSlash(f))
-		entries, _ := os.ReadDir(at)
-		for _, e := range entries {
-			if _, known := laid[path.Join(f, e.Name())]; !known && !e.IsDir() && !strings.HasSuffix(e.Name(), "_test.go") {
-				list = append(list, filepath.Join(at, e.Name()))
-			}
-		}
-	}
 	return list
 }

@@ -22,6 +22,12 @@ func CompileFindings(c *candidate.Candidate, output string) []verdict.Finding {
 		return nil
 	}
 	var found []verdict.Finding
+	for _, p := range c.Parts {
+		if broken := CompileFindings(p, output); len(broken) > 0 {
+			broken[0].Message = fmt.Sprintf("this lesson is built from yours, and %s; mend it there, or `bin/checker reset %02d` puts the lesson's file back", broken[0].Message, p.Lesson.Number)
+			return broken[:1]
+		}
+	}
 	for _, m := range compileLine.FindAllStringSubmatch(output, -1) {
 		if !strings.Contains(m[1], path.Join("lessons", l.Slug)+"/") || len(found) == 3 {
 			continue

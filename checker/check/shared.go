@@ -79,6 +79,9 @@ func (e *Env) goSum(race bool) string {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "race %v\n", race)
+	for _, p := range e.Candidate.Parts {
+		fmt.Fprintf(h, "part %s\n", p.Sum())
+	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if ext := path.Ext(name); embeds || ext == ".go" || ext == ".mod" || ext == ".sum" {
 			fmt.Fprintf(h, "%q %d\n", name, len(files[name]))

@@ -132,7 +132,9 @@ func (g *Grading) Run(ctx context.Context, sink Sink) verdict.Verdict {
 
 func (g *Grading) grade(ctx context.Context) verdict.Verdict {
 	found := append([]verdict.Finding(nil), g.cand.Problems...)
-	found = append(found, policy.Read(g.cand)...)
+	for _, c := range g.cand.All() {
+		found = append(found, policy.Read(c)...)
+	}
 	if len(found) > 0 {
 		return verdict.Verdict{Outcome: verdict.Fail, Findings: found}
 	}

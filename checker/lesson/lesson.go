@@ -35,6 +35,7 @@ type Lesson struct {
 	Minutes  int      `yaml:"minutes"`
 	Edit     []string `yaml:"edit"`     // files, or folders with a trailing slash, that a learner may change
 	Imports  []string `yaml:"imports"`  // what a mend may import besides the standard library
+	Uses     []int    `yaml:"uses"`     // lessons whose packages this one is built from, as the learner has them
 	Checks   []Check  `yaml:"checks"`   // run in this order
 	Unsolved []string `yaml:"unsolved"` // the finding codes of the untouched lesson
 	Hints    []string `yaml:"hints"`    // where to look, what is wrong, how to mend it
@@ -75,7 +76,25 @@ func Load(fsys fs.FS) ([]*Lesson, error) {
 		seen[l.Number] = l.Slug
 		all = append(all, l)
 	}
+	for _, l := range all {
+		if _, err := l.Parts(all); err != nil {
+			return nil, err
+		}
+	}
 	return all, nil
+}
+
+// Parts picks from all lessons those that l is built from.
+func (l *Lesson) Parts(all []*Lesson) ([]*Lesson, error) {
+	var parts []*Lesson
+	for _, n := range l.Uses {
+		i := slices.IndexFunc(all, func(x *Lesson) bool { return x.Number == n && x != l })
+		if i < 0 {
+			return nil, fmt.Errorf("lessons/%s/%s: uses: there is no other lesson %d", l.Slug, Meta, n)
+		}
+		parts = append(parts, all[i])
+	}
+	return parts, nil
 }
 
 func load(fsys fs.FS, slug string) (*Lesson, error) {

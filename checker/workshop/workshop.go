@@ -54,9 +54,25 @@ func isModule(gomod string) bool {
 	return false
 }
 
-// Candidate reads the learner's folder of a lesson.
+// Candidate reads the learner's folder of a lesson, and those of the lessons
+// that it is built from.
 func (w *Workshop) Candidate(l *lesson.Lesson) (*candidate.Candidate, error) {
-	return candidate.Read(w.Root, l)
+	c, err := candidate.Read(w.Root, l)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := l.Parts(w.Pristine.Lessons)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		part, err := candidate.Read(w.Root, p)
+		if err != nil {
+			return nil, err
+		}
+		c.Join(part)
+	}
+	return c, nil
 }
 
 // Solution reads what the authors keep about a lesson.
