@@ -18,6 +18,10 @@ check: build ## grade every lesson
 watch: build ## grade a lesson at every save
 	@bin/checker watch
 
+.PHONY: demo
+demo: build ## the whole service as shipped, as yours and as mended: its figures side by side
+	@bin/checker demo
+
 .PHONY: doctor
 doctor: build ## say whether this machine can grade, and what is missing
 	@bin/checker doctor

@@ -84,12 +84,34 @@ type part struct {
 	files  map[string][]byte
 }
 
-func (s subject) candidate() *candidate.Candidate {
-	c := candidate.New(s.lesson, s.files)
-	for _, p := range s.parts {
+func (s subject) candidate() *candidate.Candidate { return join(s.lesson, s.files, s.parts) }
+
+func join(l *lesson.Lesson, files map[string][]byte, parts []part) *candidate.Candidate {
+	c := candidate.New(l, files)
+	for _, p := range parts {
 		c.Join(candidate.New(p.lesson, p.files))
 	}
 	return c
+}
+
+// Shipped is a lesson, and all that it is built from, before anybody mended
+// anything.
+func Shipped(w *workshop.Workshop, l *lesson.Lesson) (*candidate.Candidate, error) {
+	shipped, _, err := parts(w, l)
+	return join(l, l.Unsolve(), shipped), err
+}
+
+// Mended is a lesson, and all that it is built from, by the reference mends.
+func Mended(w *workshop.Workshop, l *lesson.Lesson) (*candidate.Candidate, error) {
+	_, mended, err := parts(w, l)
+	if err != nil {
+		return nil, err
+	}
+	s, err := w.Solution(l)
+	if err != nil {
+		return nil, err
+	}
+	return join(l, s.Reference, mended), nil
 }
 
 // Progress hears of each mend when its runs are done.

@@ -129,7 +129,7 @@ func (a *app) root() *cobra.Command {
 			return c.Help()
 		},
 	})
-	root.AddCommand(a.listCmd(), a.checkCmd(), a.watchCmd(), a.hintCmd(), a.diffCmd(), a.resetCmd(),
+	root.AddCommand(a.listCmd(), a.checkCmd(), a.watchCmd(), a.hintCmd(), a.diffCmd(), a.resetCmd(), a.demoCmd(),
 		a.verifyCmd(), a.newCmd(), a.doctorCmd(), a.pristineCmd())
 	return root
 }
