@@ -122,7 +122,7 @@ func name(s settings) string { return fmt.Sprintf("value %d of publisher %d", s.
 
 func TestReview_AllComeToTheSameValue(t *testing.T) {
 	t.Parallel()
-	o := playFor(t, "many publish", 3*patience)
+	o := playFor(t, "many publish", 4*patience)
 	when := "4 publish at once, 4 read, 3000 do not"
 	checkPublish(t, o, when)
 	if o.Backwards > 0 {
@@ -279,7 +279,7 @@ func TestReview_ClosedFromSeveralPlaces(t *testing.T) {
 // closedAtOnce: two close one hub after the other, and wait for each other a
 // little before each, so that often both come within a few nanoseconds.
 func closedAtOnce() (o outcome) {
-	var hubs [8000]*broadcast.Hub[int]
+	var hubs [3000]*broadcast.Hub[int]
 	for i := range hubs {
 		hubs[i] = broadcast.New(0)
 	}
@@ -301,7 +301,7 @@ func closedAtOnce() (o outcome) {
 
 func TestReview_ClosedByTwoAtOnce(t *testing.T) {
 	t.Parallel()
-	playFor(t, "closed at once", 2*patience) // a panic is broadcast.crash
+	playFor(t, "closed at once", 4*patience) // a panic is broadcast.crash
 }
 
 // afterTheClose: one publishes, one subscribes, one closes again.
@@ -355,7 +355,7 @@ func contextIsOver() outcome {
 
 func TestReview_SubscribeWithAContextThatHasEnded(t *testing.T) {
 	t.Parallel()
-	o := playFor(t, "the context is over", 2*patience)
+	o := playFor(t, "the context is over", 4*patience)
 	when := fmt.Sprintf("the contexts of %d subscribers had ended before", tooLate)
 	checkEnd(t, o, when)
 	checkPublish(t, o, when)
