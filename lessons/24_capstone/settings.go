@@ -56,6 +56,9 @@ func ReadSettings(lookup func(string) (string, bool)) (Settings, error) {
 		}
 		*v.d = d
 	}
+	if s.Drain >= s.Budget {
+		return s, fmt.Errorf("BUDGET=%v: the whole shutdown, so more than the drain in it, DRAIN=%v", s.Budget, s.Drain)
+	}
 	var err error
 	s.Switches, err = switches.Parse(lookup)
 	return s, err

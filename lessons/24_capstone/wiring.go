@@ -40,7 +40,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if addr := ports.AdminAddr(); addr != nil {
 		announce("admin", addr)
 	}
+	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
+		defer close(closed)
 		s.Health.Stopping()
 		end, cancel := context.WithTimeout(context.Background(), stopTime)
 		defer cancel()
@@ -75,5 +77,7 @@ func (s *Service) Run(ctx context.Context) error {
 	case <-time.After(stopTime):
 		err = errors.Join(err, errors.New("events: not all were handled"))
 	}
+	stop()
+	<-closed
 	return err
 }
