@@ -162,3 +162,59 @@ func TestSum_TellsContentsApart(t *testing.T) {
 	other.Files["x_test.go"] = []byte("package x_test // other\n")
 	require.NotEqual(t, a.Sum(), New(other, l.Unsolve()).Sum())
 }
+
+// whole is a lesson that is built from shipped.
+func whole(part *lesson.Lesson) *lesson.Lesson {
+	return &lesson.Lesson{
+		Number: 2, Slug: "02_whole", Edit: []string{"main.go"}, Uses: []int{part.Number},
+		Files: map[string][]byte{"main.go": []byte("package whole\n"), "whole_test.go": []byte("package whole_test\n")},
+	}
+}
+
+func TestJoin_LaysThePartsToo(t *testing.T) {
+	part := shipped()
+	l := whole(part)
+	root := tree(t, l, map[string]string{"lessons/01_x/x.go": "package x // in the tree\n", "lessons/01_x/stray.go": "package x\n"})
+	c := New(l, l.Unsolve())
+	c.Join(New(part, map[string][]byte{"x.go": []byte("package x // mended\n"), "deploy/app.yaml": part.Files["deploy/app.yaml"]}))
+	file, err := c.Overlay(root, t.TempDir(), nil, nil)
+	require.NoError(t, err)
+	got := replaced(t, root, file)
+	require.Equal(t, "package x // mended\n", got["lessons/01_x/x.go"])
+	require.Equal(t, "package whole\n", got["lessons/02_whole/main.go"])
+	require.Contains(t, got, "lessons/01_x/stray.go")
+	require.Empty(t, got["lessons/01_x/stray.go"], "a file that is of no part is taken away")
+
+	put(t, filepath.Join(root, "lessons/01_x/late.go"), "package x\n")
+	strayed, err := c.Strayed(root, file, nil)
+	require.NoError(t, err)
+	require.True(t, strayed, "a file that came later into a part's folder")
+}
+
+func TestJoin_APartsContentCounts(t *testing.T) {
+	part := shipped()
+	l := whole(part)
+	sum := func(files map[string][]byte) (string, bool) {
+		c := New(l, l.Unsolve())
+		c.Join(New(part, files))
+		return c.Sum(), c.Untouched()
+	}
+	before, untouched := sum(part.Unsolve())
+	require.True(t, untouched)
+	after, untouched := sum(map[string][]byte{"x.go": []byte("package x // mended\n")})
+	require.False(t, untouched)
+	require.NotEqual(t, before, after)
+}
+
+func TestJoin_APartsProblemIsTheWholesToo(t *testing.T) {
+	part := shipped()
+	l := whole(part)
+	root := tree(t, part, nil)
+	require.NoError(t, os.Remove(filepath.Join(root, "lessons/01_x/x.go")))
+	broken, err := Read(root, part)
+	require.NoError(t, err)
+	c := New(l, l.Unsolve())
+	c.Join(broken)
+	require.Len(t, c.Problems, 1)
+	require.Equal(t, "lessons/01_x/x.go", c.Problems[0].File)
+}

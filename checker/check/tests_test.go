@@ -34,6 +34,18 @@ func TestCompileFindings_ATestOfTheLearners(t *testing.T) {
 	require.Equal(t, "pool_test.go does not compile: line 2: undefined: q", got[0].Message)
 }
 
+func TestCompileFindings_NamesThePartThatIsBroken(t *testing.T) {
+	part := &lesson.Lesson{Number: 5, Slug: "05_part", Edit: []string{"p.go"}, Files: map[string][]byte{"p.go": []byte("package p\n")}}
+	whole := &lesson.Lesson{Number: 24, Slug: "24_whole", Edit: []string{"w.go"}, Files: map[string][]byte{"w.go": []byte("package w\n")}}
+	c := candidate.New(whole, whole.Unsolve())
+	c.Join(candidate.New(part, map[string][]byte{"p.go": []byte("package p\nfunc f() int {}\n")}))
+	found := CompileFindings(c, "# pitstop/lessons/05_part\nlessons/05_part/p.go:2:15: missing return\n")
+	require.Len(t, found, 1)
+	require.Equal(t, "build.compile", found[0].Code)
+	require.Equal(t, "lessons/05_part/p.go", found[0].File)
+	require.Equal(t, "this lesson is built from yours, and p.go does not compile: line 2: missing return; mend it there, or `bin/checker reset 05` puts the lesson's file back", found[0].Message)
+}
+
 func TestTestNames_AreWhatTheGoCommandRuns(t *testing.T) {
 	names, err := TestNames(map[string][]byte{
 		"b_test.go":   []byte("package x\nimport \"testing\"\nfunc TestMain(m *testing.M) {}\nfunc TestB(t *testing.T) {}\nfunc Testing(t *testing.T) {}\nfunc Test(t *testing.T) {}\nfunc Test_b(t *testing.T) {}\nfunc (s suite) TestS(t *testing.T) {}\nfunc TestÄ(t *testing.T) {}\n"),
