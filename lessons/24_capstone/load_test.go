@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +93,35 @@ func TestLoad(t *testing.T) {
 	probe.Note(t, "load: 99 of 100 within", m.Latencies.P99.Milliseconds(), "ms")
 	probe.Note(t, "load: requests without a good answer", float64(m.Requests)*(1-m.Success), "")
 	require.True(t, s.Running(), "dispatchd survives the load")
+}
+
+// TestLoad_Signal sends SIGTERM in the middle of a load that ends before the
+// drain does, as it ends in a cluster. The last requests take half a second,
+// because the primary hangs, and are under way when the port closes.
+func TestLoad_Signal(t *testing.T) {
+	t.Parallel()
+	s := start(t, "DRAIN=1500ms")
+	s.world.Set("primary", hang)
+	asked, lost := 0, 0
+	attack := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: s.client.Transport, Timeout: 5 * time.Second}))
+	defer time.AfterFunc(400*time.Millisecond, func() { _ = s.Signal(syscall.SIGTERM) }).Stop()
+	i := 0
+	products := func(target *vegeta.Target) error {
+		i++
+		target.Method, target.URL = "GET", fmt.Sprintf("%s/products/q-%d", s.http, i)
+		return nil
+	}
+	for r := range attack.Attack(products, vegeta.Rate{Freq: 100, Per: time.Second}, 1600*time.Millisecond, "signal") {
+		if strings.Contains(r.Error, "refused") {
+			continue // the machine is so slow that the drain was over
+		}
+		asked++
+		if r.Code != 200 {
+			lost++
+		}
+	}
+	probe.Note(t, "load: requests around SIGTERM", asked, "")
+	probe.Note(t, "load: of these without an answer", lost, "")
 }
 
 // requests is the mix of a busy hour.
