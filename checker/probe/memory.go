@@ -3,13 +3,16 @@ package probe
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -28,7 +31,7 @@ func (p *Process) Cap(t testing.TB, limit int64) *Cap {
 	t.Helper()
 	c := &Cap{}
 	pid := p.cmd.Process.Pid
-	if _, err := resident(t.Context(), pid); err != nil {
+	if _, err := resident(t.Context(), pid); err != nil && p.Running() {
 		t.Fatalf("probe: cannot read how much memory a process holds: %v", err)
 	}
 	go func() {
@@ -65,6 +68,9 @@ func resident(ctx context.Context, pid int) (int64, error) {
 		return kib << 10, err
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return 0, nil // it has ended
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -505,10 +505,12 @@ func TestReview_RetriesAreJitteredAndBudgeted(t *testing.T) {
 // hangs. It hears when its half of the Budget is over, and when the caller
 // leaves.
 func TestReview_ARealPrimaryHearsOfIt(t *testing.T) {
+	// This clock is real: on a busy machine the share may be over before the
+	// call has arrived, and then it is tried again with more time.
 	for _, c := range []struct {
-		name   string
-		budget time.Duration
-	}{{"its share is used up", 200 * ms}, {"the caller leaves", time.Hour}} {
+		name    string
+		budgets []time.Duration
+	}{{"its share is used up", []time.Duration{200 * ms, 2 * time.Second, 5 * time.Second}}, {"the caller leaves", []time.Duration{time.Hour}}} {
 		t.Run(c.name, func(t *testing.T) {
 			entered, heard, over := make(chan struct{}, 9), make(chan struct{}, 9), make(chan struct{})
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -522,15 +524,23 @@ func TestReview_ARealPrimaryHearsOfIt(t *testing.T) {
 			defer server.Close()
 			defer sync.OnceFunc(func() { close(over) })()
 			cfg := config(nil, nil)
-			cfg.Primary, cfg.Backup, cfg.Budget = client(server.URL), ready{}, c.budget
+			cfg.Primary, cfg.Backup = client(server.URL), ready{}
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
-			start := time.Now()
-			done := goGet(ctx, catalog.New(cfg))
-			if !within(entered) {
+			var start time.Time
+			var done <-chan result
+			arrived := false
+			for _, cfg.Budget = range c.budgets {
+				start = time.Now()
+				done = goGet(ctx, catalog.New(cfg))
+				if arrived = within(entered); arrived {
+					break
+				}
+			}
+			if !arrived {
 				probe.Fatalf(t, "catalog.order", "the primary is an HTTP server, and 3s after Get nobody had called it.")
 			}
-			if c.budget == time.Hour {
+			if cfg.Budget == time.Hour {
 				leave()
 			}
 			if !within(heard) {
@@ -538,13 +548,13 @@ func TestReview_ARealPrimaryHearsOfIt(t *testing.T) {
 			}
 			select {
 			case r := <-done:
-				if c.budget == time.Hour && !errors.Is(r.err, context.Canceled) {
+				if cfg.Budget == time.Hour && !errors.Is(r.err, context.Canceled) {
 					probe.Errorf(t, "catalog.caller_error", "the caller cancelled, and the error is %v.", r.err)
 				}
 				// This clock is real: a busy machine may use the Budget up. That
 				// it is shared rightly is shown in fake time.
-				busy := r.err != nil && time.Since(start) >= c.budget
-				if c.budget < time.Hour && !busy && (r.err != nil || r.Product != product("p-1", "backup")) {
+				busy := r.err != nil && time.Since(start) >= cfg.Budget
+				if cfg.Budget < time.Hour && !busy && (r.err != nil || r.Product != product("p-1", "backup")) {
 					probe.Errorf(t, "catalog.share", "the HTTP server hung for half the Budget, and Get returned %q and the error %v; want the backup's answer.", r.Handling, r.err)
 				}
 			case <-time.After(3 * time.Second):
