@@ -67,11 +67,15 @@ func TestBuild_RowsDoNotAllocate(t *testing.T) {
 	probe.NeedsPlainHeap(t)
 	const n = 1000
 	_, allocs := cost(func() { report.Build(day, orders(n)) })
-	if !probe.AtMost(t, "allocations for 1000 rows", allocs, n/10, "allocations") {
-		probe.Errorf(t, "report.allocs", "a report of %d rows makes %d allocations, %.1f a row; it may make one for every ten rows.",
-			n, allocs, float64(allocs)/n)
+	if !probe.AtMost(t, "allocations for 1000 rows", allocs, few(n), "allocations") {
+		probe.Errorf(t, "report.allocs", "a report of %d rows makes %d allocations, %.1f a row; it may make one for every ten rows, and %d besides.",
+			n, allocs, float64(allocs)/n, few(0))
 	}
 }
+
+// few is how many allocations a report may make: one for every ten rows, and
+// some for buffers that grow.
+func few(rows int) int { return rows/10 + 64 }
 
 // spec is the report as fmt gives it.
 func spec(day time.Time, rows []report.Row) string {

@@ -76,18 +76,25 @@ func chance(n int) []report.Row {
 
 func TestReview_BuildTakesWhatItNeeds(t *testing.T) {
 	probe.NeedsPlainHeap(t)
-	wide := slices.Clone(orders(1000))
-	wide[500].Order.Recipient = strings.Repeat("Maria ", 1<<10)
-	for name, rows := range map[string][]report.Row{
-		"1 row": orders(1), "30 rows": orders(30), "1000 rows": orders(1000), "20000 rows": orders(20_000), "1000 rows, one with a name of 6 KiB": wide,
-	} {
-		got, _ := cost(func() { report.Build(day, rows) })
+	take := func(name string, rows []report.Row) (allocs uint64) {
+		got, allocs := cost(func() { report.Build(day, rows) })
 		size := len(spec(day, rows))
 		if !probe.AtMost(t, "bytes allocated for a report of "+name, got, ample(size), "B") {
 			probe.Errorf(t, "report.waste", "a report of %s, %s, allocates %s; %s would be ample.",
 				probe.Bytes(size), name, probe.Bytes(got), probe.Bytes(ample(size)))
 		}
+		return allocs
 	}
+	for name, rows := range map[string][]report.Row{
+		"1 row": orders(1), "30 rows": orders(30), "1000 rows": orders(1000), "20000 rows": orders(20_000),
+	} {
+		if allocs := take(name, rows); !probe.AtMost(t, "allocations for a report of "+name, allocs, few(len(rows)), "allocations") {
+			probe.Errorf(t, "report.allocs", "a report of %s makes %d allocations; it may make one for every ten rows, and %d besides.", name, allocs, few(0))
+		}
+	}
+	wide := slices.Clone(orders(1000))
+	wide[500].Order.Recipient = strings.Repeat("Maria ", 1<<10)
+	take("1000 rows, one with a name of 6 KiB", wide) // a long name may allocate as often as it likes
 }
 
 // meter is a writer that counts, and fails once it has taken room bytes.
@@ -212,11 +219,14 @@ func TestReview_WriteHoldsNoReport(t *testing.T) {
 		var lag int
 		report.Write(m, day, many(m, &lag))
 	})
-	if !probe.AtMost(t, "bytes allocated by Write", got, 4*slack, "B") {
-		probe.Errorf(t, "report.held", "Write allocates %s for a report of %s; what it holds back is used again.", probe.Bytes(got), probe.Bytes(m.bytes))
+	// A slice that grows to 64 KiB by append leaves five times that behind.
+	const most = 512 << 10
+	if !probe.AtMost(t, "bytes allocated by Write", got, most, "B") {
+		probe.Errorf(t, "report.held", "Write allocates %s for a report of %s; %s would be ample, as a buffer that was written out can be used again.",
+			probe.Bytes(got), probe.Bytes(m.bytes), probe.Bytes(most))
 	}
-	if !probe.AtMost(t, "allocations by Write for 20000 rows", allocs, times*len(rows)/10, "allocations") {
-		probe.Errorf(t, "report.allocs", "Write makes %d allocations for %d rows; it may make one for every ten.", allocs, times*len(rows))
+	if !probe.AtMost(t, "allocations by Write for 20000 rows", allocs, few(times*len(rows)), "allocations") {
+		probe.Errorf(t, "report.allocs", "Write makes %d allocations for %d rows; it may make one for every ten rows, and %d besides.", allocs, times*len(rows), few(0))
 	}
 }
 
