@@ -1,7 +1,9 @@
 package report_test
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -76,6 +78,115 @@ func TestBuild_RowsDoNotAllocate(t *testing.T) {
 // few is how many allocations a report may make: one for every ten rows, and
 // some for buffers that grow.
 func few(rows int) int { return rows/10 + 64 }
+
+func TestWrite_TellsTheErrorAndStops(t *testing.T) {
+	taken, most := checkStops(t, orders(2000), 3000)
+	probe.AtMost(t, "rows of 2000 taken for a writer that fails soon", taken, most, "rows")
+}
+
+// checkStops fails the test where Write does not stop, or says nothing, once its
+// writer has failed after room bytes. It returns the rows that Write took, and
+// how many it may take: those that fit into the slack may be on their way.
+func checkStops(t *testing.T, rows []report.Row, room int) (taken, most int) {
+	t.Helper()
+	all := len(spec(day, rows))
+	m := &meter{room: room}
+	first := -1 // rows taken before the first byte was written
+	m.during = func() {
+		if first < 0 {
+			first = taken
+		}
+	}
+	err := write(t, m, func(yield func(report.Row) bool) {
+		for _, r := range rows {
+			taken++
+			if !yield(r) {
+				return
+			}
+		}
+	})
+	checkError(t, err, fmt.Sprintf("the writer failed after %d of %d bytes", room, all))
+	if m.after > 0 {
+		probe.Errorf(t, "report.goes_on", "the writer failed after %d bytes, and Write has written to it %d times since.", room, m.after)
+	}
+	most = len(rows)*(room+slack)/all + 1
+	switch {
+	case taken <= most:
+	case first > most:
+		probe.Errorf(t, "report.held", "Write had taken %d of %d rows when it wrote its first byte; it may hold back 64 KiB, which is %d rows.",
+			first, len(rows), len(rows)*64<<10/all)
+	default:
+		probe.Errorf(t, "report.goes_on", "the writer failed after %d of %d bytes, and Write took %d of %d rows all the same; %d is the most that fit.",
+			room, all, taken, len(rows), most)
+	}
+	return taken, most
+}
+
+func checkError(t *testing.T, err error, what string) {
+	t.Helper()
+	switch {
+	case err == nil:
+		probe.Errorf(t, "report.error", "%s, and Write gave no error.", what)
+	case !errors.Is(err, errDisk):
+		probe.Errorf(t, "report.error", "%s, and Write gave the error %q, which does not wrap its cause.", what, err)
+	}
+}
+
+// write runs Write, and ends the test where it panics or does not come back.
+func write(t *testing.T, m *meter, rows iter.Seq[report.Row]) (err error) {
+	t.Helper()
+	within(t, "Write", func() { err = report.Write(m, day, rows) })
+	return err
+}
+
+func within(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		f()
+	}()
+	select {
+	case p := <-done:
+		if p != nil {
+			probe.Fatalf(t, "report.panic", "%s panicked with %v.", what, p)
+		}
+	case <-time.After(4 * time.Second):
+		probe.Fatalf(t, "report.hang", "%s was not back after 4 s.", what)
+	}
+}
+
+// Write may hold back 64 KiB; a row more or less does not matter.
+const slack = 68 << 10
+
+// meter is a writer that counts, and fails once it has taken room bytes.
+type meter struct {
+	room         int
+	bytes, calls int
+	after        int // calls after the first error
+	failed       bool
+	late         bool   // it takes the last byte, and fails all the same
+	during       func() // called by each Write
+}
+
+var errDisk = errors.New("the disk is full")
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.calls++
+	if m.failed {
+		m.after++
+	}
+	if m.during != nil {
+		m.during()
+	}
+	n := min(len(p), m.room-m.bytes)
+	m.bytes += n
+	if n < len(p) || m.late && m.bytes == m.room {
+		m.failed = true
+		return n, errDisk
+	}
+	return n, nil
+}
 
 // spec is the report as fmt gives it.
 func spec(day time.Time, rows []report.Row) string {

@@ -3,7 +3,7 @@
 package report_test
 
 import (
-	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -16,9 +16,6 @@ import (
 	"pitstop/lessons/10_report"
 	"pitstop/lessons/dispatch"
 )
-
-// Write may hold back 64 KiB; a row more or less does not matter.
-const slack = 68 << 10
 
 func TestReview_EveryReportIsTheSameToTheByte(t *testing.T) {
 	row := func(id, name string, grams int, km float64) report.Row {
@@ -97,94 +94,18 @@ func TestReview_BuildTakesWhatItNeeds(t *testing.T) {
 	take("1000 rows, one with a name of 6 KiB", wide) // a long name may allocate as often as it likes
 }
 
-// meter is a writer that counts, and fails once it has taken room bytes.
-type meter struct {
-	room         int
-	bytes, calls int
-	after        int // calls after the first error
-	failed       bool
-	during       func()
-}
-
-var errDisk = errors.New("the disk is full")
-
-func (m *meter) Write(p []byte) (int, error) {
-	m.calls++
-	if m.failed {
-		m.after++
-	}
-	if m.during != nil {
-		m.during()
-	}
-	n := min(len(p), m.room-m.bytes)
-	m.bytes += n
-	if n < len(p) {
-		m.failed = true
-		return n, errDisk
-	}
-	return n, nil
-}
-
 func TestReview_WriteTellsTheErrorAndStops(t *testing.T) {
 	rows := orders(5000)
 	all := len(spec(day, rows))
 	for _, room := range []int{0, 10, 3000, all / 2, all - 5000, all - 1} {
-		m := &meter{room: room}
-		taken, early := 0, false
-		write(t, m, func(yield func(report.Row) bool) {
-			for _, r := range rows {
-				taken++
-				if !yield(r) {
-					early = true
-					return
-				}
-			}
-		}, func(err error) {
-			if !errors.Is(err, errDisk) {
-				probe.Errorf(t, "report.error", "the writer failed after %d of %d bytes, and Write gave the error %v, which does not wrap its cause.", room, all, err)
-			}
-		})
-		if m.after > 0 {
-			probe.Errorf(t, "report.goes_on", "the writer failed after %d bytes, and Write has written to it %d times since.", room, m.after)
-		}
-		// Rows that fit into the slack may be on their way.
-		most := len(rows) * (room + slack) / all
-		if room+slack < all && (!early || taken > most+1) {
-			probe.Errorf(t, "report.goes_on", "the writer failed after %d of %d bytes, and Write took %d of %d rows all the same; %d is the most that fit.",
-				room, all, taken, len(rows), most)
-		}
+		checkStops(t, rows, room)
 	}
 	m := &meter{room: all}
-	write(t, m, slices.Values(rows), func(err error) {
-		if err != nil {
-			probe.Errorf(t, "report.error", "Write gave %q, though the writer took all %d bytes.", err, all)
-		}
-	})
-}
-
-// write runs Write, and ends the test where it panics or does not come back.
-func write(t *testing.T, m *meter, rows iter.Seq[report.Row], check func(error)) {
-	t.Helper()
-	var err error
-	within(t, "Write", func() { err = report.Write(m, day, rows) })
-	check(err)
-}
-
-func within(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan any, 1)
-	go func() {
-		defer func() { done <- recover() }()
-		f()
-	}()
-	select {
-	case p := <-done:
-		if p != nil {
-			probe.Fatalf(t, "report.panic", "%s panicked with %v.", what, p)
-		}
-	case <-time.After(4 * time.Second):
-		probe.Fatalf(t, "report.hang", "%s was not back after 4 s.", what)
+	if err := write(t, m, slices.Values(rows)); err != nil {
+		probe.Errorf(t, "report.error", "Write gave %q, though the writer took all %d bytes.", err, all)
 	}
+	m = &meter{room: all, late: true}
+	checkError(t, write(t, m, slices.Values(rows)), fmt.Sprintf("the writer took all %d bytes and failed with the last one", all))
 }
 
 func TestReview_WriteHoldsNoReport(t *testing.T) {
@@ -203,7 +124,7 @@ func TestReview_WriteHoldsNoReport(t *testing.T) {
 		}
 	}
 	m, lag := &meter{room: math.MaxInt}, 0
-	write(t, m, many(m, &lag), func(err error) {})
+	write(t, m, many(m, &lag))
 	if !probe.AtMost(t, "bytes of the report held back", lag, slack, "B") {
 		probe.Errorf(t, "report.held", "Write held back %s of a report of %s; %s may be on its way, so that a large day does not fill the memory.",
 			probe.Bytes(lag), probe.Bytes(m.bytes), probe.Bytes(slack))

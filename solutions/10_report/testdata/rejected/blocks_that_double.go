@@ -1,0 +1,120 @@
+// finding: report.held
+//
+// Writes in blocks, each twice as long as the one before, as slices grow. That
+// makes few writes, and in the end half of the report waits in memory.
+
+// Package report writes dispatchd's end-of-day report: a line for each order
+// that was delivered, and the totals below. Depots print it, and a program of
+// the accounting reads it by columns, so its form is fixed to the byte.
+package report
+
+import (
+	"io"
+	"iter"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"pitstop/lessons/dispatch"
+)
+
+// Row is one delivered order.
+type Row struct {
+	Order dispatch.Order
+	Km    float64 // from the depot to the door
+}
+
+// Build returns the report of a day.
+func Build(day time.Time, rows []Row) string {
+	var t totals
+	b := appendTitle(make([]byte, 0, 64*(len(rows)+2)), day)
+	for _, r := range rows {
+		b = appendRow(b, r)
+		t.add(r)
+	}
+	return string(appendTotals(b, t))
+}
+
+// Write writes the same report to w, row by row as they come from the
+// database. It returns the first error of w, and then neither takes further
+// rows nor writes any more. It does not close w.
+func Write(w io.Writer, day time.Time, rows iter.Seq[Row]) error {
+	var t totals
+	b := appendTitle(nil, day)
+	block := 4 << 10
+	for r := range rows {
+		b = appendRow(b, r)
+		if len(b) >= block {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+			block *= 2
+		}
+		t.add(r)
+	}
+	_, err := w.Write(appendTotals(b, t))
+	return err
+}
+
+// totals is what stands in the last line.
+type totals struct {
+	orders, grams int
+	km            float64
+}
+
+func (t *totals) add(r Row) {
+	t.orders++
+	t.grams += r.Order.Grams
+	t.km += r.Km
+}
+
+func appendTitle(b []byte, day time.Time) []byte {
+	b = append(b, "delivered on "...)
+	b = day.AppendFormat(b, time.DateOnly)
+	return append(b, '\n')
+}
+
+// appendRow appends the line "%-10s %-24s %7d g %9.2f km".
+func appendRow(b []byte, r Row) []byte {
+	b = padRight(b, r.Order.ID, 10)
+	b = append(b, ' ')
+	b = padRight(b, r.Order.Recipient, 24)
+	b = append(b, ' ')
+	var number [32]byte
+	b = padLeft(b, strconv.AppendInt(number[:0], int64(r.Order.Grams), 10), 7)
+	b = append(b, " g "...)
+	b = padLeft(b, appendKm(number[:0], r.Km), 9)
+	return append(b, " km\n"...)
+}
+
+func appendTotals(b []byte, t totals) []byte {
+	b = strconv.AppendInt(b, int64(t.orders), 10)
+	b = append(b, " orders, "...)
+	b = strconv.AppendInt(b, int64(t.grams), 10)
+	b = append(b, " g, "...)
+	b = appendKm(b, t.km)
+	return append(b, " km\n"...)
+}
+
+// appendKm appends km as "%.2f" does: fmt puts a sign before +Inf only.
+func appendKm(b []byte, km float64) []byte {
+	return strconv.AppendFloat(b, km, 'f', 2, 64)
+}
+
+func padRight(b []byte, s string, width int) []byte {
+	b = append(b, s...)
+	return spaces(b, width-utf8.RuneCountInString(s))
+}
+
+func padLeft(b, s []byte, width int) []byte {
+	b = spaces(b, width-len(s))
+	return append(b, s...)
+}
+
+func spaces(b []byte, n int) []byte {
+	for range n {
+		b = append(b, ' ')
+	}
+	return b
+}
