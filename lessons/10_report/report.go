@@ -1,6 +1,6 @@
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (
@@ -22,7 +22,7 @@ type Row struct {
 // The report's lines. Widths count letters, not bytes, as fmt does.
 const (
 	titleForm = "delivered on %s\n"            // 2006-01-02
-	rowForm   = "%-10s %-24s %7d g %9.2f km\n" // order, recipient, weight, way
+	rowForm   = "%-10s %-24s %7d g %9.2f km\n" // order, recipient, weight, distance
 	totalForm = "%d orders, %d g, %.2f km\n"   // at the end, also of an empty day
 )
 

@@ -2,8 +2,8 @@
 // 279 KiB on the way there, and nothing from then on.
 
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (

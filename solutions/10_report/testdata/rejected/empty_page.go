@@ -1,11 +1,11 @@
 // finding: report.bytes
 //
-// No rows, no report. The accounting waits for the line with the totals, on a
+// No rows, no report. The accountants wait for the line with the totals, on a
 // holiday too.
 
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (

@@ -1,11 +1,12 @@
 // finding: report.bytes
 //
 // Rounds to hundredths and prints integers. 1.005 times 100 is
-// 100.49999999999999, and NaN, infinity and large ways are not integers at all.
+// 100.49999999999999, and NaN, infinity and large distances are not integers at
+// all.
 
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (

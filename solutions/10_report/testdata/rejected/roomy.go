@@ -4,8 +4,8 @@
 // bytes.
 
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (

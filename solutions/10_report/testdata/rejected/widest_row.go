@@ -4,8 +4,8 @@
 // the report allocates many times its size.
 
 // Package report writes dispatchd's end-of-day report: a line for each order
-// that was delivered, and the totals below. Depots print it, and a program of
-// the accounting reads it by columns, so its form is fixed to the byte.
+// that was delivered, and the totals below. Depots print it, and accounting
+// software reads it by columns, so its form is fixed to the byte.
 package report
 
 import (
@@ -28,7 +28,7 @@ type Row struct {
 // The report's lines, as fmt would write them. Widths count letters, not bytes.
 //
 //	delivered on %s\n                       2006-01-02
-//	%-10s %-24s %7d g %9.2f km\n           order, recipient, weight, way
+//	%-10s %-24s %7d g %9.2f km\n           order, recipient, weight, distance
 //	%d orders, %d g, %.2f km\n             at the end, also of an empty day
 
 // totals are what the last line says.
