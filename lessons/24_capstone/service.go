@@ -161,7 +161,7 @@ func New(settings Settings, version string) (*Service, error) {
 	s.catalog = catalog.New(catalog.Config{
 		Primary: products{s.world, "primary"}, Backup: products{s.world, "backup"},
 		Budget: time.Second, Fresh: time.Minute, Stale: time.Hour,
-		Retries: 1, Pause: 20 * time.Millisecond, Failures: 5, Cooldown: 10 * time.Second,
+		Retries: 3, Pause: 20 * time.Millisecond, Failures: 5, Cooldown: 10 * time.Second,
 	})
 	return s, nil
 }

@@ -85,7 +85,7 @@ func (k *keeper) Shutdown(ctx context.Context) error {
 
 func TestWiring_Budget(t *testing.T) {
 	t.Parallel()
-	const budget = 2 * time.Second
+	const budget = 3 * time.Second
 	s := start(t, "BUDGET="+budget.String())
 	for _, name := range []string{"notice", "notify", "traces", "depot_2", "delivered"} {
 		s.world.Set(name, hang)
