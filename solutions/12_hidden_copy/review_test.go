@@ -4,14 +4,21 @@ package prices_test
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"pitstop/checker/probe"
 	prices "pitstop/lessons/12_hidden_copy"
 )
+
+// still is how long no call may return before they count as stuck.
+var still = probe.Patience{Full: 4 * time.Second, Short: 400 * time.Millisecond}
 
 func TestReview_NoPassCopiesTariffs(t *testing.T) {
 	table := prices.New(tariffs())
@@ -234,6 +241,114 @@ func TestReview_ReadersAndDiscounts(t *testing.T) {
 			})
 			if torn > 0 {
 				probe.Errorf(t, "prices.torn", "%d of %d passes of %s saw more than one discount in one region.", torn, rounds, r.name)
+			}
+		})
+	}
+}
+
+// Each region has a goroutine that gives it discounts, all at the same time.
+func TestReview_DiscountsAtOnce(t *testing.T) {
+	const regions, most = 8, 200
+	list := tariffs()[:64] // few, for the sake of mends that copy them
+	for i := range list {
+		list[i].Region = region(i % regions)
+	}
+	table := prices.New(list)
+	given, kept := 0, 0
+	for round := 0; round < most && kept == given; round++ {
+		var wg sync.WaitGroup
+		gate := make(chan struct{})
+		for r := range regions {
+			wg.Go(func() {
+				<-gate
+				table.Discount(region(r), round%90+1)
+			})
+		}
+		within(t, "discounts for several regions at once", func() {
+			close(gate)
+			wg.Wait()
+		})
+		has := map[string]bool{}
+		for tariff := range table.All() {
+			has[tariff.Region] = tariff.Percent == round%90+1
+		}
+		for r := range regions {
+			given++
+			if has[region(r)] {
+				kept++
+			}
+		}
+	}
+	if !probe.Equal(t, "discounts lost that came at the same time as others", given-kept, 0, "discounts") {
+		probe.Errorf(t, "prices.lost", "%d regions were given a discount at the same time, %d times over, and %d of %d discounts were kept: the others were taken back by one that came at the same time.",
+			regions, given/regions, kept, given)
+	}
+}
+
+func region(i int) string { return fmt.Sprintf("region %d", i) }
+
+// Where one discount follows the other, somebody always waits for the lock. A
+// reader that has it and asks for it again waits behind them, and they for it.
+func TestReview_ReadersAmongDiscounts(t *testing.T) {
+	const writers = 2
+	const meetings, most = 50, 20_000 // reads during which a discount came to its end, and reads in all
+	for _, r := range []struct {
+		name string
+		read func(*prices.Table)
+	}{
+		{"Quote", func(table *prices.Table) { table.Quote(zone(62), 1000) }},
+		{"Cheapest", func(table *prices.Table) { table.Cheapest(1000) }},
+		{"All", func(table *prices.Table) {
+			for range table.All() {
+			}
+		}},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			table := prices.New(tariffs()[:64])
+			standing := probe.Baseline()
+			var reads, discounts atomic.Int64
+			var writing sync.WaitGroup
+			stop, done := make(chan struct{}), make(chan struct{})
+			for range writers {
+				writing.Go(func() {
+					for n := 0; ; n++ {
+						select {
+						case <-stop:
+							return
+						default:
+							table.Discount("north", n%90)
+							discounts.Add(1)
+						}
+					}
+				})
+			}
+			go func() {
+				for met := 0; met < meetings && reads.Add(1) <= most; {
+					before := discounts.Load()
+					r.read(table)
+					if discounts.Load() != before {
+						met++
+					}
+				}
+				close(stop)
+				writing.Wait()
+				close(done)
+			}()
+			for last := int64(-1); ; {
+				select {
+				case <-done:
+					return
+				case <-time.After(still.Limit()):
+				}
+				now := reads.Load() + discounts.Load()
+				if now == last {
+					still.InVain()
+					probe.Fatalf(t, "prices.hang", "one goroutine called %s and %d called Discount, over and over, until none of them moved any more: %s.",
+						r.name, writers, probe.Where(slices.DeleteFunc(standing(t, 0), func(g probe.Goroutine) bool {
+							return strings.Contains(g.At, "_test.go")
+						})))
+				}
+				last = now
 			}
 		})
 	}

@@ -103,7 +103,9 @@ func (t *Table) Discount(region string, percent int) int {
 }
 
 // All yields the table's own tariffs in their order, not copies of them. They
-// may be read until the loop goes on. The body must not call Discount.
+// may be read until the loop goes on. The body must not call a method of the
+// table, whether Discount or one that reads: another goroutine's Discount may
+// wait for the end of the loop, and a reader that comes now waits behind it.
 func (t *Table) All() iter.Seq[*Tariff] {
 	return func(yield func(*Tariff) bool) {
 		t.mu.RLock()
