@@ -130,6 +130,8 @@ func fill(t *testing.T, d *dock.Dock, bays int) {
 	}
 }
 
+// No time passes between the vans' coming and the bays' getting free: a dock
+// may not count on their being asleep yet.
 func TestWait_EveryFreeBayWakesAVan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(2)

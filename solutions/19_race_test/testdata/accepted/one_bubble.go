@@ -150,6 +150,35 @@ func TestQueue(t *testing.T) {
 	})
 }
 
+// Bays get free in the very moment in which vans come for them.
+func TestNoTimeBetween(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, d *depot) {
+		for i := range 3 {
+			if _, err := d.Take(fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got atomic.Int32
+		for i := range 3 {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if _, err := d.Wait(ctx, fmt.Sprint("w", i)); err == nil {
+					got.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		for i := range 3 {
+			d.Leave(fmt.Sprint(i))
+		}
+		time.Sleep(2 * time.Minute)
+		if got.Load() != 3 {
+			t.Errorf("3 bays got free for 3 vans, and %d have one", got.Load())
+		}
+	})
+}
+
 func TestPauses(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, d *depot) {
 		_, _ = d.Take("in")

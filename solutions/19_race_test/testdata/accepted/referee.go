@@ -135,6 +135,12 @@ func TestReferee_Time(t *testing.T) {
 		if c, e, f := <-c, <-e, <-f; c == nil || e != nil || f != nil {
 			t.Errorf("c gave up, e and f wait: %v, %v, %v", c, e, f)
 		}
+		h, i := wait("h", time.Minute), wait("i", time.Minute)
+		d.Leave("e") // at once, not a minute later
+		d.Leave("f")
+		if h, i := <-h, <-i; h != nil || i != nil {
+			t.Errorf("e and f left as h and i came: %v, %v", h, i)
+		}
 		start := time.Now()
 		if _, err := d.Retry(t.Context(), "g"); err != dock.ErrFull || time.Since(start) != 7*time.Minute {
 			t.Errorf("%v after %s", err, time.Since(start))

@@ -127,6 +127,31 @@ func TestWaiting(t *testing.T) {
 	})
 }
 
+// As they stand in the doorway, neither inside nor on the bench.
+func TestComingAndGoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := dock.New(dock.Config{Bays: 2, Labels: signs})
+		for i := range 6 {
+			wait, done := context.WithTimeout(t.Context(), time.Hour)
+			go func() {
+				defer done()
+				_, err := d.Wait(wait, strconv.Itoa(i))
+				assert.NoError(t, err)
+			}()
+		}
+		for left := range 3 {
+			synctest.Wait()
+			vans := d.Vans()
+			assert.Len(t, vans, 2, "after %d pairs have left", left)
+			for van := range vans {
+				d.Leave(van)
+			}
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, 6, d.Served())
+	})
+}
+
 func TestTries(t *testing.T) {
 	for _, c := range []struct {
 		deadline, took time.Duration

@@ -94,6 +94,38 @@ func (d *oneSignal) Leave(van string) {
 	}
 }
 
+// token keeps one wake-up for vans that do not wait yet. It is easily missed:
+// those that wait already are woken one by one, as a channel does.
+type token struct {
+	*core
+	wake chan struct{}
+}
+
+func (d *token) Wait(ctx context.Context, van string) (int, error) {
+	for {
+		if bay, err := d.Take(van); err == nil {
+			return bay, nil
+		}
+		time.Sleep(time.Millisecond) // as one that writes to a log
+		if ctx.Err() != nil {
+			return 0, ctx.Err() // and leaves the wake-up to the next
+		}
+		select {
+		case <-d.wake:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+func (d *token) Leave(van string) {
+	d.core.Leave(van)
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
 type deafPause struct{ *core }
 
 func (d *deafPause) Retry(ctx context.Context, van string) (bay int, err error) {

@@ -66,6 +66,7 @@ var implementations = map[string]func(Config) implementation{
 	"dead_waiter":     func(c Config) implementation { return &queue{core: plain(c), careless: true} },
 	"one_more":        func(c Config) implementation { d := plain(c); d.tries++; return d },
 	"even_pauses":     func(c Config) implementation { d := plain(c); d.factor = 1; return d },
+	"token":           func(c Config) implementation { return &token{core: plain(c), wake: make(chan struct{}, 1)} },
 	"read_lock":       func(c Config) implementation { return newReadLock(c) },
 }
 
