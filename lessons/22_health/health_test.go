@@ -71,8 +71,7 @@ func TestReady_AnswersInTime(t *testing.T) {
 	public := serve(t, h.Handler())
 	a := public.ask(http.MethodGet, health.ReadyPath)
 	if a.err != nil {
-		probe.Fatalf(t, "health.unbounded", "ready has not answered after %v while the database hangs, with a Timeout of %v: %d probe waits.",
-			a.waited, timeout, db.inside.Load())
+		probe.Fatalf(t, "health.unbounded", "ready has not answered after %v while the database hangs; with its Timeout it has %v.", a.waited, timeout)
 	}
 	probe.Note(t, "ready while the database hangs", float64(a.waited.Milliseconds()), "ms")
 	if a.code != http.StatusServiceUnavailable {
