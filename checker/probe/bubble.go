@@ -86,6 +86,7 @@ func Play[O any](t *testing.T, name, prefix string, limit time.Duration) (o O) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	p := Start(t, name)
+	p.report = outcome
 	line, err := p.Line(ctx, outcome)
 	if err == nil {
 		_, err = p.Wait(ctx)

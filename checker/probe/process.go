@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,17 +36,19 @@ func Main(m *testing.M, programs map[string]func() int) {
 // Process is a real subprocess: the test binary itself, running one program.
 // Its output is read line by line as it appears.
 type Process struct {
-	t     testing.TB
-	cmd   *exec.Cmd
-	mu    sync.Mutex
-	lines []string
-	grew  chan struct{} // closed and replaced at each new line
-	ended chan struct{} // closed when the process has been waited for
-	err   error
+	t      testing.TB
+	cmd    *exec.Cmd
+	report string // lines that begin so are for the test, and no learner reads them
+	mu     sync.Mutex
+	lines  []string
+	grew   chan struct{} // closed and replaced at each new line
+	ended  chan struct{} // closed when the process has been waited for
+	err    error
 }
 
 // Start runs the named program in a subprocess with env added to the
-// environment, and kills it when the test ends.
+// environment, and kills it when the test ends. A test that has failed then
+// shows what the process printed.
 func Start(t testing.TB, name string, env ...string) *Process {
 	t.Helper()
 	exe, err := os.Executable()
@@ -83,8 +86,8 @@ func Start(t testing.TB, name string, env ...string) *Process {
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.ended
-		if t.Failed() {
-			t.Logf("output of %s:\n%s", name, p.Output())
+		if out := p.said(); t.Failed() && out != "" {
+			t.Logf("output of %s:\n%s", name, out)
 		}
 	})
 	return p
@@ -98,6 +101,17 @@ func (p *Process) Output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(p.lines, "\n")
+}
+
+// said is the output without the process's report to the test.
+func (p *Process) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lines := slices.Clone(p.lines)
+	if p.report != "" {
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, p.report) })
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
 // Line waits for a line that begins with prefix and returns the rest of it.
