@@ -140,7 +140,7 @@ func checkPublish(t *testing.T, o outcome, when string) {
 	t.Helper()
 	switch {
 	case !probe.Equal(t, "calls of Publish that do not return: "+when, o.Stuck, 0, "calls"):
-		probe.Errorf(t, "broadcast.blocked", "Publish does not return: of %d calls, %d have (%s).", o.Calls, o.Calls-o.Stuck, when)
+		probe.Errorf(t, "broadcast.blocked", "of %d calls of Publish, %d do not return (%s).", o.Calls, o.Stuck, when)
 	case !probe.Equal(t, "time Publish waited: "+when, o.Waited.Milliseconds(), 0, "ms"):
 		probe.Errorf(t, "broadcast.waits", "%d calls of Publish waited %v in all (%s).", o.Calls, o.Waited, when)
 	case o.Failed != "":

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,11 +113,22 @@ func manyPublish() outcome {
 			r.mu.Unlock()
 		}
 		if len(ends) > 1 {
-			h.o.Note = fmt.Sprint(ends)
+			var at []string
+			for _, end := range slices.Sorted(maps.Keys(ends)) {
+				at = append(at, fmt.Sprintf("%d at %s", ends[end], end))
+			}
+			h.o.Note = strings.Join(at, ", ")
 			break
 		}
 	}
 	return h.outcome()
+}
+
+func quoted(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	return fmt.Sprintf("the error %q", err)
 }
 
 func name(s settings) string { return fmt.Sprintf("value %d of publisher %d", s.Version, s.By) }
@@ -224,7 +237,7 @@ func closedMeanwhile() (o outcome) {
 				runtime.Gosched()
 				h.hub.Close()
 				if err := h.hub.Publish(settings{}); !errors.Is(err, broadcast.ErrClosed) {
-					s := fmt.Sprintf("Publish gave %v when Close had returned", err)
+					s := fmt.Sprintf("Publish gave %s when Close had returned", quoted(err))
 					note.Store(&s)
 				}
 			})
@@ -232,7 +245,7 @@ func closedMeanwhile() (o outcome) {
 		for range 2 {
 			again(20, func() {
 				if err := h.hub.Publish(settings{Version: 2}); err != nil && !errors.Is(err, broadcast.ErrClosed) {
-					s := fmt.Sprintf("Publish gave %v while Close was called", err)
+					s := fmt.Sprintf("Publish gave %s while Close was called", quoted(err))
 					note.Store(&s)
 				}
 			})
@@ -311,7 +324,7 @@ func afterTheClose() outcome {
 	settle()
 	h.hub.Close()
 	if err := h.hub.Publish(settings{}); !errors.Is(err, broadcast.ErrClosed) {
-		h.o.Note = fmt.Sprintf("Publish gave %v after Close", err)
+		h.o.Note = fmt.Sprintf("Publish gave %s after Close", quoted(err))
 	}
 	if !h.find(h.hub.Subscribe(context.Background())) {
 		h.o.Open++
