@@ -59,7 +59,7 @@ func TestReview_CancelledWhileAtWork(t *testing.T) {
 	o := play(t, "cancelled at work")
 	when := "the context ended with 4 events in Handle and 46 waiting"
 	if !probe.Equal(t, "events begun after the context had ended", o.Late, 0, "events") {
-		probe.Errorf(t, "pipeline.begun_late", "%d events were begun after the context had ended (4 were in Handle, 46 waited).", o.Late)
+		probe.Errorf(t, "pipeline.begun_late", "%d of 46 events that waited were begun after the context had ended (4 more were in Handle).", o.Late)
 	}
 	if o.Misled > 0 {
 		probe.Errorf(t, "pipeline.context", "%d calls of Handle did not see that Run's context had ended.", o.Misled)
@@ -271,7 +271,7 @@ func wrongWith(r pipeline.Result) string {
 		return ""
 	}
 	if !panicked {
-		return fmt.Sprintf("Handle panicked with %s and the result's error is %T, %v", kind, r.Err, r.Err)
+		return fmt.Sprintf("Handle panicked with %s, and the result's error is no *PanicError: %T, %v", kinds[kind], r.Err, r.Err)
 	}
 	_, fromRuntime := errors.AsType[runtime.Error](r.Err)
 	_, fromNil := errors.AsType[*runtime.PanicNilError](r.Err)
@@ -284,15 +284,28 @@ func wrongWith(r pipeline.Result) string {
 	case kind == "string" && pe.Value != "no courier":
 		return fmt.Sprintf("Handle panicked with the string %q and Value is %#v", "no courier", pe.Value)
 	case street != (kind == "error"):
-		return fmt.Sprintf("Handle panicked with %s, and a streetError in its chain: %t", kind, street)
+		return inChain(kind, "streetError", street)
 	case fromNil != (kind == "nil"):
-		return fmt.Sprintf("Handle panicked with %s, and a *runtime.PanicNilError in its chain: %t", kind, fromNil)
+		return inChain(kind, "*runtime.PanicNilError", fromNil)
 	case fromRuntime != (kind == "nil" || kind == "runtime"):
-		return fmt.Sprintf("Handle panicked with %s, and a runtime.Error in its chain: %t", kind, fromRuntime)
+		return inChain(kind, "runtime.Error", fromRuntime)
 	case !strings.Contains(string(pe.Stack), "burst"):
-		return fmt.Sprintf("Handle panicked with %s in burst, and the stack of %d bytes does not show that function", kind, len(pe.Stack))
+		return fmt.Sprintf("Handle panicked with %s in a function called burst, and the stack of %d bytes does not show that function", kinds[kind], len(pe.Stack))
 	}
 	return ""
+}
+
+var kinds = map[string]string{
+	"string": "a string", "error": "an error that wraps a streetError", "nil": "nil", "runtime": "a write to a nil map",
+}
+
+// inChain says that the chain of the result's error has a type that it must
+// not have, or has it not.
+func inChain(kind, of string, has bool) string {
+	if has {
+		return fmt.Sprintf("Handle panicked with %s, and errors.As finds a %s in the result's error", kinds[kind], of)
+	}
+	return fmt.Sprintf("Handle panicked with %s, and errors.As finds no %s in the result's error", kinds[kind], of)
 }
 
 func TestReview_PanicErrorTellsWhatHappened(t *testing.T) {
@@ -365,6 +378,6 @@ func TestReview_ConfigBelowOneCountsAsOne(t *testing.T) {
 	t.Parallel()
 	o := play(t, "zero config")
 	if !probe.Equal(t, "events at once with Workers 0 or -1", o.AtWork, 1, "events") || !o.Closed {
-		probe.Errorf(t, "pipeline.config", "with Workers below 1 and no OnDrop, %d events are handled at once and the results are closed: %t; want 1 and true.", o.AtWork, o.Closed)
+		probe.Errorf(t, "pipeline.config", "with Workers below 1 and no OnDrop there must be one event in Handle, and the results must be closed when all is done; in Handle: %d, closed: %t.", o.AtWork, o.Closed)
 	}
 }
