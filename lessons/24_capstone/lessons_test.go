@@ -72,7 +72,7 @@ func TestLesson02_Scanners(t *testing.T) {
 
 func TestLesson03_Shutdown(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := start(t, "DRAIN=2s") // long enough to be asked in it on any machine
 	s.world.Set("position", hang)
 	const inFlight = 8
 	answers := make(chan []reply)
