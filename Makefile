@@ -4,7 +4,7 @@ GO ?= go
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/checker
@@ -25,6 +25,20 @@ demo: build ## the whole service as shipped, as yours and as mended: its figures
 .PHONY: doctor
 doctor: build ## say whether this machine can grade, and what is missing
 	@bin/checker doctor
+
+# Lesson 24 on a cluster of your own. VERSION, KIND_CLUSTER, KIND_IMAGE and
+# KIND_CONFIG are read from the environment; CLUSTER_FLAGS is --json, say.
+.PHONY: image kind-up kind-deploy kind-verify kind-down
+image: build ## lesson 24: build dispatchd's image and look at what is in it
+	@bin/checker cluster image $(CLUSTER_FLAGS)
+kind-up: build ## lesson 24: start a cluster with kind, in Docker
+	@bin/checker cluster up $(CLUSTER_FLAGS)
+kind-deploy: build ## lesson 24: bring dispatchd onto the cluster
+	@bin/checker cluster deploy $(CLUSTER_FLAGS)
+kind-verify: build ## lesson 24: try it there: rollout, drain, memory, network, debugging
+	@bin/checker cluster verify $(CLUSTER_FLAGS)
+kind-down: build ## lesson 24: take the cluster away
+	@bin/checker cluster down $(CLUSTER_FLAGS)
 
 .PHONY: test
 test: build ## run the project's own tests, whatever state your lessons are in

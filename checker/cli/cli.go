@@ -130,7 +130,7 @@ func (a *app) root() *cobra.Command {
 		},
 	})
 	root.AddCommand(a.listCmd(), a.checkCmd(), a.watchCmd(), a.hintCmd(), a.diffCmd(), a.resetCmd(), a.demoCmd(),
-		a.verifyCmd(), a.newCmd(), a.doctorCmd(), a.pristineCmd())
+		a.clusterCmd(), a.verifyCmd(), a.newCmd(), a.doctorCmd(), a.pristineCmd())
 	return root
 }
 
