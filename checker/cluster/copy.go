@@ -64,7 +64,7 @@ func (s *Session) duplicate(ctx context.Context, r *Record, name string, change 
 		return false, nil
 	})
 	if err != nil {
-		err = s.explain(ctx, r, err, d.Namespace, "deployment")
+		err = s.explain(ctx, r, err, d.Namespace, name)
 		remove()
 	}
 	return pod, remove, err

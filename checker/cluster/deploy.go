@@ -5,8 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +15,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pitstop/checker/probe/manifest"
@@ -33,32 +30,6 @@ var deploySteps = []Step{
 // rolloutTime is how long a rollout may take: four pods one after the other,
 // each of which starts and drains.
 const rolloutTime = 4 * time.Minute
-
-// service is how the manifests run dispatchd.
-type service struct {
-	set        *manifest.Set
-	deployment manifest.Found[appsv1.Deployment]
-	container  string
-	namespace  string
-	http, scan target
-	budget     string // the PodDisruptionBudget's name; empty where there is none
-	least      int    // replicas
-	limit      int64  // memory, bytes; 0 is none
-}
-
-// target is a Service's port that leads to one of the program's.
-type target struct {
-	Service string
-	Port    int32
-}
-
-// The program's ports, as lesson 23 states them.
-const (
-	httpPort  = 8080
-	scanPort  = 7070
-	opsPort   = 8081
-	adminPort = 6060
-)
 
 func (s *Session) readManifests(_ context.Context, r *Record) error {
 	if s.service != nil {
@@ -95,130 +66,6 @@ func (s *Session) readManifests(_ context.Context, r *Record) error {
 	r.Note("replicas", float64(svc.least), "")
 	r.Note("memory limit", float64(svc.limit), "B")
 	return nil
-}
-
-// choose takes the only set, or the one that was asked for.
-func choose(sets []*manifest.Set, overlay string) (*manifest.Set, error) {
-	var roots []string
-	for _, s := range sets {
-		roots = append(roots, s.Root)
-		if overlay != "" && strings.Trim(overlay, "/") == s.Root {
-			return s, nil
-		}
-	}
-	switch {
-	case overlay != "":
-		return nil, fmt.Errorf("no overlay %s; there is %s", overlay, strings.Join(roots, ", "))
-	case len(sets) == 0:
-		return nil, errors.New("no manifest in deploy would be applied")
-	case len(sets) > 1:
-		return nil, fmt.Errorf("several overlays, of which one can be deployed; name it as OVERLAY=%s (there is %s)", roots[0], strings.Join(roots, ", "))
-	}
-	return sets[0], nil
-}
-
-// interpret finds dispatchd in a set: its Deployment, the Services and the
-// budget that select its pods.
-func interpret(set *manifest.Set) (*service, error) {
-	ds := set.Deployments(Name)
-	if len(ds) != 1 {
-		return nil, fmt.Errorf("%d Deployments of %s, want one", len(ds), Name)
-	}
-	d := ds[0]
-	pod := &d.Value.Spec.Template.Spec
-	c := manifest.Main(pod, Name)
-	if c == nil {
-		return nil, errors.New("the Deployment has no container")
-	}
-	svc := &service{set: set, deployment: d, container: c.Name, namespace: d.Namespace()}
-	least, _ := set.Replicas(d)
-	svc.least = int(least)
-	svc.limit, _ = manifest.Memory(pod, c)
-	labels := d.Value.Spec.Template.Labels
-	for _, v := range manifest.Of[corev1.Service](set) {
-		if v.Namespace() != svc.namespace || !manifest.ServiceSelects(v.Value, labels) {
-			continue
-		}
-		for _, p := range v.Value.Spec.Ports {
-			port, ok := manifest.TargetPort(pod, p)
-			switch {
-			case ok && port == httpPort && svc.http.Service == "":
-				svc.http = target{v.Meta.Name, p.Port}
-			case ok && port == scanPort && svc.scan.Service == "":
-				svc.scan = target{v.Meta.Name, p.Port}
-			}
-		}
-	}
-	if svc.http.Service == "" {
-		return nil, fmt.Errorf("no Service leads to port %d of the pods", httpPort)
-	}
-	for _, b := range manifest.Of[policyv1.PodDisruptionBudget](set) {
-		if b.Namespace() == svc.namespace && manifest.Selects(b.Value.Spec.Selector, labels) {
-			svc.budget = b.Meta.Name
-		}
-	}
-	return svc, nil
-}
-
-func (v *service) url() string {
-	return fmt.Sprintf("http://%s.%s.svc:%d", v.http.Service, v.namespace, v.http.Port)
-}
-
-// objects is the set as it is applied, namespaces first: as the learner wrote
-// it, with the image of the program's container replaced.
-func (v *service) objects(image string) (first, rest []byte, err error) {
-	var namespaces, others []map[string]any
-	for _, o := range v.set.Objects {
-		if o.GVK.Kind == "Namespace" && o.GVK.Group == "" {
-			namespaces = append(namespaces, o.Fields)
-			continue
-		}
-		fields := o.Fields
-		if o == v.deployment.Object {
-			if fields, err = withImage(fields, v.container, image); err != nil {
-				return nil, nil, err
-			}
-		}
-		others = append(others, fields)
-	}
-	if first, err = listOf(namespaces); err != nil {
-		return nil, nil, err
-	}
-	rest, err = listOf(others)
-	return first, rest, err
-}
-
-func listOf(objects []map[string]any) ([]byte, error) {
-	if len(objects) == 0 {
-		return nil, nil
-	}
-	return json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
-}
-
-// withImage is a copy of a Deployment's fields in which one container has
-// another image.
-func withImage(fields map[string]any, container, image string) (map[string]any, error) {
-	b, err := json.Marshal(fields)
-	if err != nil {
-		return nil, err
-	}
-	var own map[string]any
-	if err := json.Unmarshal(b, &own); err != nil {
-		return nil, err
-	}
-	var at any = own
-	for _, key := range []string{"spec", "template", "spec", "containers"} {
-		m, _ := at.(map[string]any)
-		at = m[key]
-	}
-	containers, _ := at.([]any)
-	for _, c := range containers {
-		if m, ok := c.(map[string]any); ok && m["name"] == container {
-			m["image"] = image
-			return own, nil
-		}
-	}
-	return nil, fmt.Errorf("the Deployment has no container %s", container)
 }
 
 func (s *Session) loadImages(ctx context.Context, r *Record) error {
@@ -360,8 +207,8 @@ func (s *Session) applyService(ctx context.Context, r *Record) error {
 		return nil
 	}
 	begin := time.Now()
-	if _, err := s.kubectl(ctx, "--namespace", v.namespace, "rollout", "status", "deployment/"+v.deployment.Meta.Name, "--timeout="+rolloutTime.String()); err != nil {
-		return s.explain(ctx, r, err, v.namespace, "deployment")
+	if err := s.rolledOut(ctx, r, v.namespace, v.deployment.Meta.Name); err != nil {
+		return err
 	}
 	d, err := read[appsv1.Deployment](ctx, s, "--namespace", v.namespace, "deployment", v.deployment.Meta.Name)
 	if err != nil {
@@ -373,15 +220,20 @@ func (s *Session) applyService(ctx context.Context, r *Record) error {
 }
 
 // sweep takes away what an earlier deploy applied and the manifests no longer
-// hold: a NetworkPolicy that was deleted from the folder would go on filtering.
+// hold, of the kinds that do something by themselves: a NetworkPolicy that was
+// deleted from the folder would go on filtering.
 func (s *Session) sweep(ctx context.Context, r *Record) error {
-	const kinds = "deployments,services,configmaps,serviceaccounts,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
+	const kinds = "deployments,services,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
 	type listed struct {
 		Items []struct {
 			Kind     string
 			Metadata metav1.ObjectMeta
+			Spec     struct {
+				Template corev1.PodTemplateSpec
+			}
 		}
 	}
+	want := s.service.deployment.Value.Spec.Template.Spec.ServiceAccountName
 	all, err := read[listed](ctx, s, "--namespace", s.service.namespace, kinds, "--show-managed-fields")
 	if err != nil {
 		return err
@@ -391,10 +243,16 @@ func (s *Session) sweep(ctx context.Context, r *Record) error {
 		kept := strings.HasPrefix(o.Metadata.Name, "pitstop-") || slices.ContainsFunc(s.service.set.Objects, func(k *manifest.Object) bool {
 			return k.GVK.Kind == o.Kind && k.Meta.Name == o.Metadata.Name && k.Namespace() == o.Metadata.Namespace
 		})
-		if !ours || kept {
+		// The account's older name keeps it in the pod when it is taken back.
+		stuck := o.Kind == "Deployment" && want == "" && o.Spec.Template.Spec.DeprecatedServiceAccount != ""
+		switch {
+		case !ours || kept && !stuck:
 			continue
+		case kept:
+			r.Say("%s/%s has a ServiceAccount that the manifests no longer name: deleted, and made anew", o.Kind, o.Metadata.Name)
+		default:
+			r.Say("%s/%s is in no manifest any more: deleted", o.Kind, o.Metadata.Name)
 		}
-		r.Say("%s/%s is in no manifest any more: deleted", o.Kind, o.Metadata.Name)
 		if _, err := s.kubectl(ctx, "--namespace", s.service.namespace, "delete", o.Kind, o.Metadata.Name, "--wait=false"); err != nil {
 			return err
 		}

@@ -2,44 +2,138 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// explain makes findings of why pods of a namespace are not ready. Where
-// nothing is to be seen, err, which began it, is returned.
-func (s *Session) explain(ctx context.Context, r *Record, err error, namespace, what string) error {
+// explain makes findings of why pods of a namespace are not ready; with a
+// Deployment's name, of the pods that it makes now. Where nothing is to be
+// seen, err, which began it, is returned.
+func (s *Session) explain(ctx context.Context, r *Record, err error, namespace, deployment string) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	pods, e := read[corev1.PodList](ctx, s, "--namespace", namespace, "pods")
-	if e != nil {
+	causes, e := s.causes(ctx, namespace, deployment)
+	if e != nil || len(causes) == 0 {
 		return err
 	}
-	events, e := read[corev1.EventList](ctx, s, "--namespace", namespace, "events")
-	if e != nil {
-		return err
-	}
-	reasons := diagnose(pods.Items, events.Items)
-	if what == "deployment" {
-		if sets, e := read[appsv1.ReplicaSetList](ctx, s, "--namespace", namespace, "replicasets"); e == nil {
-			reasons = append(reasons, refusals(sets.Items)...)
-		}
-	}
-	if len(reasons) == 0 {
-		return err
-	}
-	for _, reason := range reasons {
-		f := r.Find(reason.code, "%s", reason.text)
-		if reason.pod != "" {
-			f.Detail = s.lastWords(ctx, namespace, reason.pod)
+	for _, c := range causes {
+		f := r.Find(c.code, "%s", c.text)
+		if c.pod != "" && c.code != "pod.image" && c.code != "pod.unschedulable" {
+			f.Detail = s.lastWords(ctx, namespace, c.pod)
 		}
 	}
 	return nil
+}
+
+// causes asks the cluster for what diagnose needs to know.
+func (s *Session) causes(ctx context.Context, namespace, deployment string) ([]cause, error) {
+	pods, err := read[corev1.PodList](ctx, s, "--namespace", namespace, "pods")
+	if err != nil {
+		return nil, err
+	}
+	events, err := read[corev1.EventList](ctx, s, "--namespace", namespace, "events")
+	if err != nil {
+		return nil, err
+	}
+	if deployment == "" {
+		return diagnose(pods.Items, events.Items), nil
+	}
+	sets, err := read[appsv1.ReplicaSetList](ctx, s, "--namespace", namespace, "replicasets")
+	if err != nil {
+		return nil, err
+	}
+	newest := newestOf(sets.Items, deployment)
+	if newest == nil {
+		return nil, nil
+	}
+	own := slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return !ownedBy(p.OwnerReferences, newest.Name) })
+	return append(diagnose(own, events.Items), refusals([]appsv1.ReplicaSet{*newest})...), nil
+}
+
+func ownedBy(refs []metav1.OwnerReference, name string) bool {
+	return slices.ContainsFunc(refs, func(o metav1.OwnerReference) bool { return o.Name == name })
+}
+
+// newestOf is the ReplicaSet that a Deployment makes pods with now.
+func newestOf(sets []appsv1.ReplicaSet, deployment string) *appsv1.ReplicaSet {
+	var newest *appsv1.ReplicaSet
+	highest := -1
+	for i, rs := range sets {
+		revision, err := strconv.Atoi(rs.Annotations["deployment.kubernetes.io/revision"])
+		if err == nil && revision > highest && ownedBy(rs.OwnerReferences, deployment) {
+			newest, highest = &sets[i], revision
+		}
+	}
+	return newest
+}
+
+// hopeless are the causes that do not go away by themselves.
+var hopeless = []string{"pod.image", "pod.config", "pod.start", "pod.refused", "pod.memory", "pod.crash", "pod.unschedulable"}
+
+// patience is how long such a cause may last all the same: a Secret or a
+// ServiceAccount that comes a little later, a first start that fails.
+const patience = 25 * time.Second
+
+// rolledOut waits until the Deployment's pods are all of the newest kind and
+// ready. It makes findings of why they are not, and does not wait out the
+// time where that is plain.
+func (s *Session) rolledOut(ctx context.Context, r *Record, namespace, deployment string) error {
+	var since time.Time
+	gaveUp := errors.New("it does not get better")
+	err := poll(ctx, rolloutTime, func() (bool, error) {
+		d, err := read[appsv1.Deployment](ctx, s, "--namespace", namespace, "deployment", deployment)
+		if err != nil || complete(d) {
+			return err == nil, err
+		}
+		causes, err := s.causes(ctx, namespace, deployment)
+		if err != nil {
+			return false, err
+		}
+		if !slices.ContainsFunc(causes, func(c cause) bool { return slices.Contains(hopeless, c.code) }) {
+			since = time.Time{}
+			return false, nil
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > patience {
+			return true, gaveUp
+		}
+		return false, nil
+	})
+	if err == nil {
+		return nil
+	}
+	n := len(r.v.Findings)
+	if e := s.explain(ctx, r, err, namespace, deployment); e != nil {
+		return fmt.Errorf("the rollout of %s: %w", deployment, e)
+	}
+	if len(r.v.Findings) == n {
+		return err
+	}
+	return errNotReady
+}
+
+// errNotReady ends a step whose findings say why.
+var errNotReady = errors.New("the pods are not ready")
+
+// complete reports whether a rollout has ended well, as kubectl rollout
+// status does.
+func complete(d *appsv1.Deployment) bool {
+	st, want := d.Status, int32(1)
+	if d.Spec.Replicas != nil {
+		want = *d.Spec.Replicas
+	}
+	return st.ObservedGeneration >= d.Generation && st.UpdatedReplicas >= want && st.Replicas == st.UpdatedReplicas && st.AvailableReplicas == st.UpdatedReplicas
 }
 
 // lastWords is what a pod's container printed last, before it was restarted
@@ -116,9 +210,10 @@ func container(pod string, c corev1.ContainerStatus, add func(pod, code, format 
 	switch w := c.State.Waiting; {
 	case w == nil && (ended == nil || c.Ready):
 	case w != nil && (w.Reason == "ErrImagePull" || w.Reason == "ImagePullBackOff" || w.Reason == "ErrImageNeverPull"):
-		add(pod, "pod.image", "the image %s is not on the node and cannot be pulled (%s). The image was loaded into the nodes under one tag: imagePullPolicy must not be Always, and every container needs an image that is there.", c.Image, w.Reason)
+		add(pod, "pod.image", "the image %s is not on the node and cannot be pulled. dispatchd was loaded into the nodes under one tag: imagePullPolicy must not be Always, and every container needs an image that is there.", c.Image)
 	case w != nil && (w.Reason == "CreateContainerConfigError" || w.Reason == "CreateContainerError" || w.Reason == "InvalidImageName"):
-		add(pod, "pod.config", "the container %s cannot be made: %s", c.Name, w.Message)
+		message, _, _ := strings.Cut(w.Message, " (pod:") // whose name differs
+		add(pod, "pod.config", "the container %s cannot be made: %s", c.Name, message)
 	case w != nil && w.Reason == "RunContainerError", ended != nil && ended.Reason == "StartError":
 		message := ""
 		if w != nil {

@@ -62,8 +62,8 @@ func (s *Session) verifyRolling(ctx context.Context, r *Record) error {
 		if _, err := s.kubectl(ctx, "--namespace", d.Namespace, "rollout", "restart", "deployment/"+d.Name); err != nil {
 			return err
 		}
-		if _, err := s.kubectl(ctx, "--namespace", d.Namespace, "rollout", "status", "deployment/"+d.Name, "--timeout="+rolloutTime.String()); err != nil {
-			return s.explain(ctx, r, err, d.Namespace, "deployment")
+		if err := s.rolledOut(ctx, r, d.Namespace, d.Name); err != nil {
+			return err
 		}
 		r.Say("new pods are ready; wait until the old ones have ended")
 		if err := s.settled(ctx, 90*time.Second); err != nil {
@@ -102,7 +102,7 @@ func (s *Session) verifyDeleted(ctx context.Context, r *Record) error {
 			return err
 		}
 		if err := s.settled(ctx, 2*time.Minute); err != nil {
-			return s.explain(ctx, r, err, p.Namespace, "deployment")
+			return s.explain(ctx, r, err, p.Namespace, s.service.deployment.Meta.Name)
 		}
 		took = time.Since(begin)
 		return nil
@@ -150,7 +150,7 @@ func (s *Session) verifyKilled(ctx context.Context, r *Record) error {
 		})
 		took = time.Since(begin)
 		if err != nil {
-			return s.explain(ctx, r, err, p.Namespace, "deployment")
+			return s.explain(ctx, r, err, p.Namespace, s.service.deployment.Meta.Name)
 		}
 		return nil
 	})
@@ -213,11 +213,11 @@ func (s *Session) verifyDrained(ctx context.Context, r *Record) error {
 				return err
 			}
 			r.Find("drain.stuck", "The drain does not end: %s", lastLine(said(err)))
-			return s.explain(ctx, r, nil, s.service.namespace, "deployment")
+			return s.explain(ctx, r, nil, s.service.namespace, s.service.deployment.Meta.Name)
 		}
 		took = time.Since(begin)
 		if err := s.settled(ctx, 2*time.Minute); err != nil {
-			return s.explain(ctx, r, err, s.service.namespace, "deployment")
+			return s.explain(ctx, r, err, s.service.namespace, s.service.deployment.Meta.Name)
 		}
 		return nil
 	})

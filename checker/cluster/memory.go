@@ -64,13 +64,13 @@ func (s *Session) verifyMemory(ctx context.Context, r *Record) error {
 	r.Note("sent to yours", float64(f.Put+f.Refused+f.Dropped)*(1<<20), "B")
 	r.Note("of these taken", float64(f.Put)*(1<<20), "B")
 	restarts := restartsOf(now, v.container) - before
-	if peak, ok := g.bytes(ctx, "memory.peak"); ok {
+	if peak, ok := g.peak(ctx); ok {
 		r.AtMost("most memory that yours had", peak, float64(v.limit), "B")
 	}
-	if anon, ok := g.field(ctx, "memory.stat", "anon"); ok {
-		r.AtMost("memory of its own, after", anon, float64(v.limit), "B")
+	if own, ok := g.own(ctx); ok {
+		r.AtMost("memory of its own afterwards", own, float64(v.limit), "B")
 	}
-	if kills, ok := g.field(ctx, "memory.events", "oom_kill"); ok {
+	if kills, ok := g.kills(ctx); ok {
 		r.Equal("OOM kills of yours", kills, 0, "")
 	}
 	if !r.Equal("restarts of yours", float64(restarts), 0, "") || f.Dropped > 0 {

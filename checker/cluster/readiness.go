@@ -88,7 +88,7 @@ func (s *Session) verifyReadiness(ctx context.Context, r *Record) error {
 				seen.see("endpoint unready")
 			}
 			if is(e.Conditions.Terminating) && is(e.Conditions.Serving) {
-				seen.see("endpoint terminating, still serving")
+				seen.see("endpoint terminating but serving")
 			}
 		}
 	}, "--namespace", p.Namespace, "endpointslices", "--selector", discoveryv1.LabelServiceName+"="+v.http.Service)
@@ -145,7 +145,7 @@ func (s *Session) verifyReadiness(ctx context.Context, r *Record) error {
 		return context.Cause(ctx)
 	}
 	if err := s.settled(ctx, 2*time.Minute); err != nil {
-		return s.explain(ctx, r, err, p.Namespace, "deployment")
+		return s.explain(ctx, r, err, p.Namespace, s.service.deployment.Meta.Name)
 	}
 
 	end, ended := seen.when("container ended")
@@ -153,21 +153,21 @@ func (s *Session) verifyReadiness(ctx context.Context, r *Record) error {
 	if !ended || !silent {
 		return errors.New("the end of the pod was not seen")
 	}
-	for _, what := range []string{"endpoint unready", "endpoint terminating, still serving", "pod unready", "503"} {
+	for _, what := range []string{"endpoint unready", "endpoint terminating but serving", "pod unready", "503"} {
 		if at, ok := seen.when(what); ok {
-			r.Note(what+", after the deletion", at, "s")
+			r.Note(what+", since deletion", at, "s")
 		}
 	}
-	r.Note("last new connection served, after the deletion", gone, "s")
-	r.Note("container ended, after the deletion", end, "s")
+	r.Note("no more connection, since deletion", gone, "s")
+	r.Note("container ended, since deletion", end, "s")
 	away, ok := seen.when("endpoint unready")
-	if !ok || !r.AtLeast("from the endpoint's turning to the end of service", gone-away, 1, "s") {
+	if !ok || !r.AtLeast("endpoint unready before end of service", gone-away, 1, "s") {
 		r.Find("readiness.endpoint", "The pod stopped serving before the nodes could hear that it would: the endpoint turned unready %.1f s after the deletion, and the last connection was served at %.1f s. A preStop sleep and a drain make room.", away, gone)
 	}
 	unready, ok := seen.when("503")
 	if !ok {
 		r.Find("readiness.late", "The pod never answered 503 to its readiness probe before it stopped listening at %.1f s: whoever goes by the probe, as a load balancer outside does, learned nothing (lessons 03 and 22).", gone)
-	} else if !r.AtLeast("from the first 503 to the end of service", gone-unready, 1, "s") {
+	} else if !r.AtLeast("first 503 before end of service", gone-unready, 1, "s") {
 		r.Find("readiness.late", "The first 503 came %.1f s before the pod stopped listening; that is too short for a probe to be seen (lessons 03 and 22).", gone-unready)
 	}
 	return nil

@@ -146,6 +146,7 @@ func (s *Session) do(ctx context.Context, command string, step Step) verdict.Ver
 	case errors.As(err, &skip):
 		r.v.Outcome = verdict.Skip
 		r.v.Findings = append(r.v.Findings, verdict.Finding{Code: "step.skip", Message: string(skip)})
+	case errors.Is(err, errNotReady):
 	case err != nil && r.v.Outcome == verdict.Fail:
 		// What was found is most likely why the rest could not be done.
 		r.v.Findings = append(r.v.Findings, verdict.Finding{Code: "step.cut", Message: err.Error()})
@@ -211,16 +212,16 @@ func round(f float64) float64 { return math.Round(f*100) / 100 }
 
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
 
-// poll asks until done says so, and returns the last error where the time is
-// up first.
+// poll asks until done says so, and returns its error then; where the time is
+// up first, the last one.
 func poll(ctx context.Context, limit time.Duration, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not so within %s", limit))
 	defer cancel()
 	var last error
 	for {
 		ok, err := done()
-		if ok && err == nil {
-			return nil
+		if ok {
+			return err
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err

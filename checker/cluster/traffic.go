@@ -133,6 +133,17 @@ func (t report) failures() string {
 	return list(kinds, 4)
 }
 
+// span is the time from the first failure to the last one.
+func (t report) span() time.Duration {
+	const form = "15:04:05.000"
+	first, err := time.Parse(form, t.First)
+	last, err2 := time.Parse(form, t.Last)
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return (last.Sub(first) + 24*time.Hour) % (24 * time.Hour) // over midnight
+}
+
 // traffic is load that goes on until it is stopped, from every depot.
 type traffic struct {
 	from []*source
@@ -235,6 +246,7 @@ func (s *Session) under(ctx context.Context, r *Record, what string, depots []de
 	} else {
 		r.Note("failed", float64(seen.Failed), "")
 		if seen.Failed > 0 {
+			r.Note("from the first failure to the last", seen.span().Seconds(), "s")
 			r.Say("%d failed: %s; from %s to %s (UTC)", seen.Failed, seen.failures(), seen.First, seen.Last)
 		}
 	}

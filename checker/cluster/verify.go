@@ -91,11 +91,11 @@ func (s *Session) verifyRollout(ctx context.Context, r *Record) error {
 		return err
 	}
 	v := s.service
-	if _, err := s.kubectl(ctx, "--namespace", v.namespace, "rollout", "status", "deployment/"+v.deployment.Meta.Name, "--timeout="+rolloutTime.String()); err != nil {
-		return s.explain(ctx, r, err, v.namespace, "deployment")
+	if err := s.rolledOut(ctx, r, v.namespace, v.deployment.Meta.Name); err != nil {
+		return err
 	}
 	if err := s.settled(ctx, 90*time.Second); err != nil {
-		return s.explain(ctx, r, err, v.namespace, "deployment")
+		return s.explain(ctx, r, err, v.namespace, v.deployment.Meta.Name)
 	}
 	d, err := s.deployment(ctx)
 	if err != nil {

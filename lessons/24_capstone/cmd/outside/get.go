@@ -142,7 +142,7 @@ func ask(ctx context.Context, to string, timeout time.Duration) (a answer) {
 	return a
 }
 
-var ownPort = regexp.MustCompile(`[0-9.]+:[0-9]+->|(read|write|dial) (tcp|udp) `)
+var noise = regexp.MustCompile(`^[A-Z][a-z]+ "[^"]*": |[0-9.]+:[0-9]+->|(read|write|dial) (tcp|udp) `)
 
 // reason is an error without what differs from one connection to the next.
 func reason(err error) string {
@@ -160,7 +160,7 @@ func reason(err error) string {
 }
 
 func short(text string) string {
-	text = ownPort.ReplaceAllString(text, "")
+	text = noise.ReplaceAllString(text, "")
 	if len(text) > 120 {
 		text = fmt.Sprintf("%s…", text[:120])
 	}
