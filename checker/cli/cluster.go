@@ -49,7 +49,7 @@ func (a *app) clusterCmd() *cobra.Command {
 	} {
 		c := &cobra.Command{
 			Use: sub.name, Short: sub.short, Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, args []string) error { return a.cluster(cmd.Context(), sub.name, f) },
+			RunE: func(cmd *cobra.Command, args []string) error { return a.cluster(cmd.Context(), sub.name, args, f) },
 		}
 		own := c.Flags()
 		switch sub.name {
@@ -64,6 +64,13 @@ func (a *app) clusterCmd() *cobra.Command {
 			own.StringVar(&f.overlay, "overlay", os.Getenv("OVERLAY"), "`FOLDER` of the kustomization, where there are several (OVERLAY)")
 		}
 		if sub.name == "verify" {
+			var names []string
+			for _, step := range cluster.Commands[sub.name] {
+				names = append(names, step.Name)
+			}
+			c.Use, c.Args = "verify [STEP…]", cobra.OnlyValidArgs
+			c.ValidArgs = names
+			c.Long = sub.short + ".\n\nSTEP is one of " + strings.Join(names, ", ") + "; all of them where none is named."
 			own.IntVar(&f.rate, "rate", 20, "requests a second from each node")
 		}
 		cmd.AddCommand(c)
@@ -71,7 +78,7 @@ func (a *app) clusterCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) cluster(ctx context.Context, command string, f clusterFlags) error {
+func (a *app) cluster(ctx context.Context, command string, steps []string, f clusterFlags) error {
 	w, err := a.open(f.solutions)
 	if err != nil {
 		return err
@@ -87,7 +94,7 @@ func (a *app) cluster(ctx context.Context, command string, f clusterFlags) error
 	show := &clusterPrinter{app: a, line: newLine(a.err, a.terminal && !f.json), json: f.json}
 	s := &cluster.Session{
 		Workshop: w, Tool: e.tool, Tmp: e.tmp,
-		Cluster: f.name, NodeImage: f.nodeImage, Config: f.config, Version: f.version, Overlay: f.overlay, Rate: f.rate,
+		Cluster: f.name, NodeImage: f.nodeImage, Config: f.config, Version: f.version, Overlay: f.overlay, Only: steps, Rate: f.rate,
 		Emit: show.event,
 	}
 	if f.solutions {

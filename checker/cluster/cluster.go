@@ -39,12 +39,13 @@ type Session struct {
 	Tmp      string            // a folder of this run's own
 	Source   Source            // whose packages, manifests, Dockerfile and kind.yaml
 
-	Cluster   string // kind's name for it
-	NodeImage string // of the nodes; empty is kind's own
-	Config    string // a kind config in the place of the lesson's; may be empty
-	Version   string // of the image; empty is one made of its content
-	Overlay   string // which kustomization below deploy, where there are several
-	Rate      int    // requests a second of each load pod
+	Cluster   string   // kind's name for it
+	NodeImage string   // of the nodes; empty is kind's own
+	Config    string   // a kind config in the place of the lesson's; may be empty
+	Version   string   // of the image; empty is one made of its content
+	Overlay   string   // which kustomization below deploy, where there are several
+	Only      []string // the steps to run, and those that they need; empty is every one
+	Rate      int      // requests a second of each load pod
 
 	Emit func(Event) // called from one goroutine at a time
 

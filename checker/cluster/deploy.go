@@ -135,8 +135,9 @@ var (
 //go:embed outside/outside.yaml
 var outsideManifests string
 
-// database is where the world answers as the database.
-const database = "http://postgres.data.svc:5432"
+// database is where the world answers as the database. The name is whole, with
+// a dot at its end: otherwise each lookup tries three longer ones first.
+const database = "http://postgres.data.svc.cluster.local.:5432"
 
 func (s *Session) applyOutside(ctx context.Context, r *Record) error {
 	first, _, err := s.service.objects(s.image.Ref)

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -234,8 +233,9 @@ func (s *Session) verifyDrained(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// nodeToDrain picks the node with the most pods of dispatchd's, of those whose
-// drain leaves the cluster its DNS.
+// nodeToDrain picks the node with the most pods of dispatchd's, of those
+// without the cluster's DNS where there is one: its pods moving is another
+// matter. A node with all of the DNS is not drained.
 func (s *Session) nodeToDrain(ctx context.Context, nodes []corev1.Node) (string, int, error) {
 	pods, err := s.pods(ctx)
 	if err != nil {
@@ -245,17 +245,21 @@ func (s *Session) nodeToDrain(ctx context.Context, nodes []corev1.Node) (string,
 	if err != nil {
 		return "", 0, err
 	}
-	best, most := "", 0
+	best, most, free := "", 0, false
 	for _, node := range schedulable(nodes) {
-		count := 0
-		for _, p := range pods {
-			if p.Spec.NodeName == node {
-				count++
+		on := func(list []corev1.Pod) (n int) {
+			for _, p := range list {
+				if p.Spec.NodeName == node {
+					n++
+				}
 			}
+			return n
 		}
-		elsewhere := slices.ContainsFunc(dns.Items, func(p corev1.Pod) bool { return p.Spec.NodeName != node && ready(&p) })
-		if count > most && elsewhere {
-			best, most = node, count
+		count, names := on(pods), on(dns.Items)
+		switch {
+		case count == 0, names > 0 && names == len(dns.Items):
+		case best == "", names == 0 && !free, (names == 0) == free && count > most:
+			best, most, free = node, count, names == 0
 		}
 	}
 	return best, most, nil

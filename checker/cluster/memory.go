@@ -52,7 +52,7 @@ func (s *Session) verifyMemory(ctx context.Context, r *Record) error {
 		return err
 	}
 	before := restartsOf(&p, v.container)
-	r.Say("outside fill: %d photos of 1 MiB to pod %s", mib, p.Name)
+	r.Say("outside fill: %d pictures of 1 MiB, photos and labels in turn, to pod %s", mib, p.Name)
 	f, err := s.fill(ctx, depots[0], &p, mib)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (s *Session) verifyMemory(ctx context.Context, r *Record) error {
 	}
 	if !r.Equal("restarts of yours", float64(restarts), 0, "") || f.Dropped > 0 {
 		ended := lastEnd(now, v.container)
-		r.Find("memory.killed", "Your build did not live through %d MiB of photos under a limit of %d MiB: %d were taken, %d got no answer, and its container was restarted %d times (%s). The cache must stay within the budget of lesson 09.",
+		r.Find("memory.killed", "Your build did not live through %d MiB of pictures under a limit of %d MiB: %d were taken, %d got no answer, and its container was restarted %d times (%s). Photos must stay within the budget of lesson 09, and a label must not hold its document (lesson 07).",
 			mib, v.limit>>20, f.Put, f.Dropped, restarts, ended)
 	}
 	return s.unsolvedDies(ctx, r, depots[0], mib)
@@ -98,7 +98,7 @@ func (s *Session) unsolvedDies(ctx context.Context, r *Record, d depot, mib int)
 	}); err != nil {
 		return fmt.Errorf("the unsolved build does not listen: %w", err)
 	}
-	r.Say("outside fill: %d photos of 1 MiB to the unsolved build", mib)
+	r.Say("outside fill: %d pictures of 1 MiB to the unsolved build", mib)
 	f, err := s.fill(ctx, d, pod, mib)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"pitstop/checker/verdict"
@@ -95,6 +96,9 @@ func (s *Session) Run(ctx context.Context, command string) verdict.Outcome {
 	} else {
 		broken := ""
 		for _, step := range Commands[command] {
+			if len(s.Only) > 0 && !step.basis && !slices.Contains(s.Only, step.Name) {
+				continue
+			}
 			if broken != "" {
 				end(step.Name, skipped("step.basis", fmt.Sprintf("step %s did not hold, and this one needs it", broken)))
 				continue

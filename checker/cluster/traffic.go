@@ -97,6 +97,9 @@ type report struct {
 	Seconds  float64        `json:"seconds"`
 	P50      float64        `json:"p50_ms"`
 	P99      float64        `json:"p99_ms"`
+	Max      float64        `json:"max_ms"`
+	Slow     int            `json:"slow"`    // that took more than a second
+	Which    string         `json:"slowest"` // and when it was answered
 	First    string         `json:"first_failure"`
 	Last     string         `json:"last_failure"`
 }
@@ -110,6 +113,10 @@ func (t *report) add(o report) {
 	}
 	for what, n := range o.Failures {
 		t.Failures[what] += n
+	}
+	t.Slow += o.Slow
+	if o.Max > t.Max {
+		t.Max, t.Which = o.Max, o.Which
 	}
 	t.Seconds = max(t.Seconds, o.Seconds)
 	t.P50, t.P99 = max(t.P50, o.P50), max(t.P99, o.P99)
@@ -252,6 +259,9 @@ func (s *Session) under(ctx context.Context, r *Record, what string, depots []de
 	}
 	r.Note("p50, of the slowest depot", seen.P50, "ms")
 	r.Note("p99, of the slowest depot", seen.P99, "ms")
+	if seen.Slow > 0 {
+		r.Say("%d took more than a second, the slowest %.1f s: %s (UTC)", seen.Slow, seen.Max/1000, seen.Which)
+	}
 	if seen.Requests == 0 {
 		return fmt.Errorf("the load made no request")
 	}

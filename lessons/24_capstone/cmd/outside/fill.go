@@ -23,13 +23,13 @@ type filled struct {
 	Seconds  float64        `json:"seconds"`
 }
 
-// fill puts photos of 1 MiB each, every one under a name of its own, and goes
-// on after a refusal. It gives up after -drops photos in a row without an
-// answer.
+// fill sends pictures of 1 MiB each, in turn a photo of a parcel and a document
+// with a label in it, every one under a name of its own. It goes on after a
+// refusal, and gives up after -drops in a row without an answer.
 func fill(ctx context.Context, args []string, _ io.Reader, out io.Writer) error {
 	f := flags("fill")
 	base := f.String("url", "", "where the service is")
-	mib := f.Int("mib", 256, "how many photos of 1 MiB")
+	mib := f.Int("mib", 256, "how many pictures of 1 MiB")
 	drops := f.Int("drops", 3, "give up after so many in a row without an answer")
 	prefix := f.String("prefix", "fill", "what their names begin with")
 	if err := f.Parse(args); err != nil {
@@ -46,7 +46,12 @@ func fill(ctx context.Context, args []string, _ io.Reader, out io.Writer) error 
 	r := filled{Type: "fill", Failures: map[string]int{}}
 	begin := time.Now()
 	for i, inARow := 0, 0; i < *mib && inARow < *drops && ctx.Err() == nil; i++ {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/photos/%s-%d", *base, *prefix, i), bytes.NewReader(photo))
+		method, path := http.MethodPut, fmt.Sprintf("/photos/%s-%d", *prefix, i)
+		if i%2 == 1 {
+			method, path = http.MethodPost, "/labels"
+			copy(photo, fmt.Sprintf("%%%%LABEL:PARCEL-%07dDEPOT-NORTH-GATE-4", i))
+		}
+		req, err := http.NewRequestWithContext(ctx, method, *base+path, bytes.NewReader(photo))
 		if err != nil {
 			return err
 		}

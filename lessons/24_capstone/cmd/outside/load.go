@@ -28,6 +28,8 @@ type report struct {
 	P50      float64        `json:"p50_ms"`
 	P99      float64        `json:"p99_ms"`
 	Slowest  float64        `json:"max_ms"`
+	Slow     int            `json:"slow"` // that took more than a second
+	Which    string         `json:"slowest"`
 	First    string         `json:"first_failure,omitempty"` // when the first and the last one failed
 	Last     string         `json:"last_failure,omitempty"`
 }
@@ -72,12 +74,22 @@ func drive(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 	}
 	var mu sync.Mutex
 	var m vegeta.Metrics
+	var slowest time.Duration
 	r := report{Type: "load", Failures: map[string]int{}, Statuses: map[string]int{}}
 	seen := func(res *vegeta.Result) {
 		mu.Lock()
 		defer mu.Unlock()
 		m.Add(res)
 		r.Requests++
+		done := res.Timestamp.Add(res.Latency).UTC().Format("15:04:05.000")
+		what := fmt.Sprintf("%s %s", res.Method, pathOf(res.URL, *base))
+		if res.Latency > time.Second {
+			r.Slow++
+		}
+		if res.Latency > slowest {
+			slowest = res.Latency
+			r.Which = fmt.Sprintf("%s, answered at %s", what, done)
+		}
 		if res.Code != 0 {
 			r.Statuses[fmt.Sprint(res.Code)]++
 		}
@@ -85,14 +97,14 @@ func drive(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 			return
 		}
 		r.Failed++
-		at := res.Timestamp.Add(res.Latency).UTC().Format("15:04:05.000")
 		if r.First == "" {
-			r.First = at
+			r.First = done
 		}
-		r.Last = at
-		what := short(res.Error)
+		r.Last = done
 		if res.Code >= 400 {
-			what = fmt.Sprintf("%s %s: %d", res.Method, pathOf(res.URL, *base), res.Code)
+			what = fmt.Sprintf("%s: %d", what, res.Code)
+		} else {
+			what = short(res.Error)
 		}
 		if _, known := r.Failures[what]; !known && len(r.Failures) >= kinds {
 			what = "others"
@@ -167,7 +179,7 @@ func day(base string) vegeta.Targeter {
 		case 4:
 			ask("/couriers/c-%d", n%20)
 		case 6:
-			order["card"] = "4111111111111111"
+			order["card"] = map[string]any{"number": "4111 1111 1111 1111", "cvc": "737"}
 			return send("/bookings", order)
 		case 7:
 			ask("/board")

@@ -21,7 +21,7 @@ var commands = map[string]command{
 	"load":  drive,     // a bounded load, and a count of what failed
 	"get":   get,       // ask URLs once each, http:// or tcp://
 	"watch": watch,     // ask one URL over and over, and tell each change
-	"fill":  fill,      // put photos of 1 MiB each
+	"fill":  fill,      // send pictures of 1 MiB each
 }
 
 func main() {
