@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,7 +71,10 @@ func (s *Session) verifyReadiness(ctx context.Context, r *Record) error {
 		if now.DeletionTimestamp != nil && !ready(now) {
 			seen.see("pod unready")
 		}
-		if t := terminated(now, v.container); now.DeletionTimestamp != nil && t != nil || event == "DELETED" {
+		ended := slices.ContainsFunc(now.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+			return c.Name == v.container && c.State.Terminated != nil
+		})
+		if now.DeletionTimestamp != nil && ended || event == "DELETED" {
 			seen.see("container ended")
 		}
 	}, "--namespace", p.Namespace, "pod", p.Name)

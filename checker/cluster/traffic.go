@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -94,6 +95,7 @@ type report struct {
 	Requests int            `json:"requests"`
 	Failed   int            `json:"failed"`
 	Failures map[string]int `json:"failures"`
+	Statuses map[string]int `json:"statuses"`
 	Seconds  float64        `json:"seconds"`
 	P50      float64        `json:"p50_ms"`
 	P99      float64        `json:"p99_ms"`
@@ -109,7 +111,10 @@ func (t *report) add(o report) {
 	t.Requests += o.Requests
 	t.Failed += o.Failed
 	if t.Failures == nil {
-		t.Failures = map[string]int{}
+		t.Failures, t.Statuses = map[string]int{}, map[string]int{}
+	}
+	for status, n := range o.Statuses {
+		t.Statuses[status] += n
 	}
 	for what, n := range o.Failures {
 		t.Failures[what] += n
@@ -223,9 +228,31 @@ func (t *traffic) stop() (report, error) {
 	return all, lost
 }
 
+// accepted is the status of an event that was taken: a promise, since nobody
+// waits for what becomes of it. Nothing else is answered so.
+const accepted = "202"
+
+// stored asks the world how many notices of events it has been given.
+func (s *Session) stored(ctx context.Context, d depot) (int, error) {
+	a, err := s.ask(ctx, d, database+"/counts")
+	if err != nil {
+		return 0, err
+	}
+	var counts map[string]struct{ Began int }
+	if err := json.Unmarshal([]byte(a[0].Body), &counts); err != nil {
+		return 0, fmt.Errorf("the world's counts: %s: %w", a[0], err)
+	}
+	return counts["notice"].Began, nil
+}
+
 // under does something under load, and records what the load saw from a
-// little before until a little after. Where none may fail, it finds what did.
+// little before until a little after. Where none may fail, it finds what did,
+// and what was taken with 202 and forgotten.
 func (s *Session) under(ctx context.Context, r *Record, what string, depots []depot, none bool, do func() error) error {
+	before, err := s.stored(ctx, depots[0])
+	if err != nil {
+		return err
+	}
 	t, err := s.traffic(ctx, depots)
 	if err != nil {
 		return err
@@ -245,25 +272,47 @@ func (s *Session) under(ctx context.Context, r *Record, what string, depots []de
 	if lost != nil {
 		return lost
 	}
+	if seen.Requests == 0 {
+		return errors.New("the load made no request")
+	}
 	r.Note("requests", float64(seen.Requests), "")
-	if none {
-		if !r.Equal("failed", float64(seen.Failed), 0, "") {
-			r.Find("load.failed", "%d of %d requests failed %s: %s; the first at %s, the last at %s (UTC).", seen.Failed, seen.Requests, what, seen.failures(), seen.First, seen.Last)
-		}
-	} else {
+	if !none {
 		r.Note("failed", float64(seen.Failed), "")
 		if seen.Failed > 0 {
 			r.Note("from the first failure to the last", seen.span().Seconds(), "s")
 			r.Say("%d failed: %s; from %s to %s (UTC)", seen.Failed, seen.failures(), seen.First, seen.Last)
 		}
+	} else if !r.Equal("failed", float64(seen.Failed), 0, "") {
+		r.Find("load.failed", "%d of %d requests failed %s: %s; the first at %s, the last at %s (UTC).", seen.Failed, seen.Requests, what, seen.failures(), seen.First, seen.Last)
+	}
+	if err := s.kept(ctx, r, what, depots[0], seen.Statuses[accepted], before, none); err != nil {
+		return err
 	}
 	r.Note("p50, of the slowest depot", seen.P50, "ms")
 	r.Note("p99, of the slowest depot", seen.P99, "ms")
 	if seen.Slow > 0 {
 		r.Say("%d took more than a second, the slowest %.1f s: %s (UTC)", seen.Slow, seen.Max/1000, seen.Which)
 	}
-	if seen.Requests == 0 {
-		return fmt.Errorf("the load made no request")
+	return nil
+}
+
+// kept compares how many events were taken with how many notices of them the
+// world was given since before.
+func (s *Session) kept(ctx context.Context, r *Record, what string, d depot, taken, before int, none bool) error {
+	missing := taken
+	err := poll(ctx, 15*time.Second, func() (bool, error) {
+		now, err := s.stored(ctx, d)
+		missing = max(0, taken-(now-before))
+		return err == nil && missing == 0, err
+	})
+	if ctx.Err() != nil {
+		return err
+	}
+	r.Note("events taken with 202", float64(taken), "")
+	if !none {
+		r.Note("of these never stored", float64(missing), "")
+	} else if !r.Equal("of these never stored", float64(missing), 0, "") {
+		r.Find("load.lost", "%d of %d events that were answered with 202 %s were never stored. What was taken must be worked off after the last request has ended: `make check` shows it in lesson 24 as wiring.events.", missing, taken, what)
 	}
 	return nil
 }

@@ -134,7 +134,7 @@ func ask(ctx context.Context, to string, timeout time.Duration) (a answer) {
 	}
 	defer resp.Body.Close()
 	a.Status = resp.StatusCode
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 300))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<10))
 	if err != nil {
 		a.Error = reason(err)
 	}

@@ -168,7 +168,7 @@ func day(base string) vegeta.Targeter {
 		}
 		order := map[string]any{"id": id, "depot": "north", "recipient": "Ada Example", "address": fmt.Sprintf("Main Street %d", n%90+1), "grams": 300 + n%900}
 		switch n % 10 {
-		case 0, 5:
+		case 0:
 			return send("/routes", order)
 		case 1:
 			ask("/products/p-%d", n%50)
@@ -185,8 +185,8 @@ func day(base string) vegeta.Targeter {
 			ask("/board")
 		case 8:
 			ask("/quotes?zone=Z1&grams=%d", 500+n%500)
-		case 9:
-			ask("/health/live")
+		case 5, 9:
+			return send("/events", map[string]any{"id": "e-" + id, "order": id, "kind": "delivered", "at": time.Now().UTC()})
 		}
 		return nil
 	}
