@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pitstop/checker/cluster"
 	"pitstop/checker/gotool"
 	"pitstop/checker/workshop"
 )
@@ -76,6 +77,9 @@ func (a *app) doctor(ctx context.Context) error {
 				ok("modules", strings.TrimSpace(out))
 			}
 		}
+	}
+	for _, l := range cluster.Missing(ctx, cluster.Needs["verify"]...) {
+		note(l.Tool, "for lesson 24's image and cluster only: "+l.How)
 	}
 	if runtime.GOOS != "linux" {
 		note("processes", "a process that leaves its group is only found on Linux")

@@ -68,7 +68,7 @@ func (s *Session) nodesReady(ctx context.Context, r *Record) error {
 	}
 	r.Note("nodes", float64(len(nodes.Items)), "")
 	if !r.AtLeast("nodes that pods may run on", float64(len(schedulable(nodes.Items))), 2, "") {
-		r.Find("kind.nodes", "Pods have one node to run on. A drain would leave them none, so it cannot be tried; give kind.yaml two nodes of `role: worker`, and run `make kind-down kind-up`.").File = s.where("kind.yaml")
+		r.Find("kind.nodes", "Pods have one node to run on. A drain would leave them none, so it cannot be tried; give kind.yaml two nodes of `role: worker`, and run `make kind-down kind-up`.").File = firstOf(s.Config, s.where("kind.yaml"))
 	}
 	for _, n := range nodes.Items {
 		r.Say("%s: %s, Kubernetes %s", n.Name, role(n), n.Status.NodeInfo.KubeletVersion)
