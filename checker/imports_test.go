@@ -21,7 +21,7 @@ var floors = map[string]int{
 	"pitstop/checker/cli":            80,
 	"pitstop/checker/tui":            70,
 	"pitstop/checker/watch":          60,
-	"pitstop/checker/cluster":        55,
+	"pitstop/checker/cluster":        65,
 	"pitstop/checker/author":         60,
 	"pitstop/checker/grade":          50,
 	"pitstop/checker/check/gotest":   41, // kinds do not import one another

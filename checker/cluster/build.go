@@ -4,92 +4,39 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"pitstop/checker/author"
 	"pitstop/checker/gotool"
 	"pitstop/checker/lesson"
-	"pitstop/checker/workshop"
 )
 
-// ReferenceOverlay writes below tmp what puts every lesson's reference mend in
-// the learner's place, and returns the JSON file for the go command's
-// -overlay. Nothing is written to the lessons.
-func ReferenceOverlay(w *workshop.Workshop, tmp string) (string, error) {
-	return serviceOverlay(w, tmp, func(l *lesson.Lesson) (map[string][]byte, error) {
-		s, err := w.Solution(l)
-		if err != nil {
-			return nil, err
-		}
-		return s.Reference, nil
-	})
-}
-
-// UnsolvedOverlay is [ReferenceOverlay] for the lessons as they were shipped.
-func UnsolvedOverlay(w *workshop.Workshop, tmp string) (string, error) {
-	return serviceOverlay(w, tmp, func(l *lesson.Lesson) (map[string][]byte, error) { return l.Unsolve(), nil })
-}
-
-func serviceOverlay(w *workshop.Workshop, tmp string, mend func(*lesson.Lesson) (map[string][]byte, error)) (string, error) {
-	replace := map[string]string{}
-	for _, l := range w.Pristine.Lessons {
-		files, err := mend(l)
-		if err != nil {
-			return "", err
-		}
-		folder := filepath.Join(w.Root, filepath.FromSlash(l.Folder()))
-		for name, b := range files {
-			if path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
-				continue
-			}
-			to := filepath.Join(tmp, filepath.FromSlash(l.Folder()), filepath.FromSlash(name))
-			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-				return "", err
-			}
-			if err := os.WriteFile(to, b, 0o600); err != nil {
-				return "", err
-			}
-			replace[filepath.Join(folder, filepath.FromSlash(name))] = to
-		}
-		inTheWay, err := ownGo(folder, l)
-		if err != nil {
-			return "", err
-		}
-		for _, name := range inTheWay {
-			if at := filepath.Join(folder, filepath.FromSlash(name)); replace[at] == "" {
-				replace[at] = ""
-			}
-		}
+// overlay writes below tmp what puts the lessons, in the state that from names,
+// in the place of the tree's, and returns the JSON file for the go command's
+// -overlay. The learner's own state is the tree, and needs none.
+func (s *Session) overlay(from Source, tmp string) (string, error) {
+	if from == Learner {
+		return "", nil
 	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
+	w := s.Workshop
+	l, err := lesson.Find(w.Pristine.Lessons, Capstone)
 	if err != nil {
 		return "", err
 	}
-	to := filepath.Join(tmp, "overlay.json")
-	return to, os.WriteFile(to, b, 0o600)
-}
-
-// ownGo lists the Go files of a lesson's folder that are the learner's.
-func ownGo(folder string, l *lesson.Lesson) ([]string, error) {
-	var names []string
-	err := filepath.WalkDir(folder, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		rel, err := filepath.Rel(folder, p)
-		if name := filepath.ToSlash(rel); err == nil && path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go") && l.Editable(name) {
-			names = append(names, name)
-		}
-		return err
-	})
-	return names, err
+	of := author.Mended
+	if from == Unsolved {
+		of = author.Shipped
+	}
+	c, err := of(w, l)
+	if err != nil {
+		return "", err
+	}
+	return c.Overlay(w.Root, tmp, w.Pristine.Base, nil)
 }
 
 // program builds one of the capstone's programs from the given source.
@@ -98,13 +45,7 @@ func (s *Session) program(ctx context.Context, from Source, name, arch string, s
 	if err != nil {
 		return "", err
 	}
-	overlay := ""
-	switch from {
-	case Reference:
-		overlay, err = ReferenceOverlay(s.Workshop, dir)
-	case Unsolved:
-		overlay, err = UnsolvedOverlay(s.Workshop, dir)
-	}
+	overlay, err := s.overlay(from, dir)
 	if err != nil {
 		return "", err
 	}

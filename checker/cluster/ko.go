@@ -42,8 +42,8 @@ func (s *Session) buildWithKo(ctx context.Context, r *Record) error {
 	own := build{ID: Name, Main: "./lessons/" + Capstone + "/cmd/" + Name, Env: []string{"CGO_ENABLED=0"},
 		Flags:   []string{"-trimpath", "-buildvcs=false"},
 		Ldflags: []string{"-s", "-w", "-buildid=", "-X=main.version=" + b.Version, "-X=main.revision=" + b.Revision}}
-	if s.Source == Reference {
-		overlay, err := ReferenceOverlay(s.Workshop, dir)
+	if s.Source != Learner {
+		overlay, err := s.overlay(s.Source, dir)
 		if err != nil {
 			return err
 		}
