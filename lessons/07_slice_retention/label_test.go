@@ -240,7 +240,7 @@ var firstTry = sync.OnceValue(func() string {
 	select {
 	case what := <-done:
 		return what
-	case <-time.After(3 * time.Second):
-		return "A handful of calls with small documents, in a row from one goroutine, had not come back after 3 s."
+	case <-time.After(12 * time.Second):
+		return "A handful of calls with small documents, in a row from one goroutine, had not come back after 12 s."
 	}
 })

@@ -202,8 +202,8 @@ func TestLabels_FromSeveralGoroutines(t *testing.T) {
 	go func() { wg.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
-		probe.Fatalf(t, "label.stuck", "%d goroutines with %d small documents each have not come to an end after 5 s.", workers, each)
+	case <-time.After(15 * time.Second):
+		probe.Fatalf(t, "label.stuck", "%d goroutines with %d small documents each have not come to an end after 15 s.", workers, each)
 	}
 	if !probe.Equal(t, "labels spoiled by other goroutines", len(trouble), 0, "labels") {
 		probe.Errorf(t, "label.shared", "%d goroutines extract at once, and %d of %d labels are spoiled: %s.", workers, len(trouble), workers*each, trouble[0])
