@@ -45,7 +45,7 @@ func (p *Process) Cap(t testing.TB, limit int64) *Cap {
 					return
 				}
 			}
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // reading it costs the machine more than one would think
 		}
 	}()
 	return c

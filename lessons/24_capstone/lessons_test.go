@@ -83,7 +83,7 @@ func TestLesson03_Shutdown(t *testing.T) {
 	require.NoError(t, s.Signal(syscall.SIGTERM))
 	turned := false
 	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: limit}
-	probe.Poll(limit, func() bool {
+	ask(limit, func() bool {
 		resp, err := fresh.Get(s.http + "/health/ready")
 		if err != nil {
 			return true // it takes no new connections any more
@@ -308,7 +308,7 @@ func TestLesson11_Board(t *testing.T) {
 		Notice string
 		Late   int
 	}
-	probe.Poll(patience, func() bool {
+	ask(patience, func() bool {
 		body := s.get("/board").body
 		return json.Unmarshal([]byte(body), &got) == nil && got.Notice == notice || strings.Contains(body, `"late": 999`)
 	})
@@ -357,7 +357,7 @@ func TestLesson13_Log(t *testing.T) {
 		}
 		return len(found) == bookings
 	}
-	probe.Poll(patience, look)
+	ask(patience, look)
 	probe.Equal(t, "bookings found in the log by their order", len(found), bookings, "bookings")
 	probe.AtMost(t, "lines of the log with a card's number", secrets, 0, "lines")
 	if len(found) < bookings || secrets > 0 {
@@ -483,7 +483,7 @@ func TestLesson22_Health(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.world.Set("ping", world.Fault{Status: 500})
-	probe.Poll(patience, func() bool { return s.get("/health/ready").code == 503 })
+	ask(patience, func() bool { return s.get("/health/ready").code == 503 })
 	if code := s.get("/health/live").code; !probe.Equal(t, "status of /health/live while the database is down", code, 200, "") {
 		probe.Errorf(t, "lesson22.live", "the database is down, and /health/live answers %d: the kubelet restarts every pod (lesson 22).", code)
 	}

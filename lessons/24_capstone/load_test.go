@@ -80,7 +80,7 @@ func TestLoad(t *testing.T) {
 		c.Close()
 	}
 	after := s.held(true)
-	probe.Poll(time.Second, func() bool {
+	ask(time.Second, func() bool {
 		after = s.held(true)
 		return after.Goroutines <= before.Goroutines
 	})

@@ -58,7 +58,7 @@ func start(t *testing.T, env ...string) *service {
 	s := launch(t, env...)
 	s.http, s.ops = "http://"+s.port("http"), "http://"+s.port("ops")
 	s.scan = s.port("scan")
-	if !probe.Poll(limit, func() bool { return s.get("/health/ready").code == 200 }) {
+	if !ask(limit, func() bool { return s.get("/health/ready").code == 200 }) {
 		t.Fatal("dispatchd does not get ready")
 	}
 	return s
@@ -229,10 +229,21 @@ func (s *service) stop() (status int, took time.Duration) {
 	return status, time.Since(began)
 }
 
+// ask is [probe.Poll] for a question that goes over the network.
+func ask(limit time.Duration, cond func() bool) bool {
+	return probe.Poll(limit, func() bool {
+		if cond() {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+		return false
+	})
+}
+
 // refused waits until the port takes no new connection.
 func (s *service) refused(url string) bool {
 	addr := strings.TrimPrefix(url, "http://")
-	return probe.Poll(limit, func() bool {
+	return ask(limit, func() bool {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			c.Close()

@@ -30,14 +30,14 @@ func draining(t *testing.T, env ...string) (s *service, finish func()) {
 	go func() { answered <- s.get("/couriers/c-1") }()
 	require.True(t, probe.Poll(limit, func() bool { return s.world.Count("position").Now == 1 }), "a request is under way")
 	require.NoError(t, s.Signal(syscall.SIGTERM))
-	require.True(t, probe.Poll(limit, func() bool { return s.get("/health/ready").code == 503 }), "readiness turns")
+	require.True(t, ask(limit, func() bool { return s.get("/health/ready").code == 503 }), "readiness turns")
 	return s, func() {
 		s.world.Set("position", world.Fault{})
 		<-answered
 	}
 }
 
-func ask(addr, line string) (string, error) {
+func scan(addr, line string) (string, error) {
 	c, err := net.DialTimeout("tcp", addr, limit)
 	if err != nil {
 		return "", err
@@ -56,7 +56,7 @@ func ask(addr, line string) (string, error) {
 func TestReview_DoorsInTheDrain(t *testing.T) {
 	t.Parallel()
 	s, finish := draining(t)
-	got, err := ask(s.scan, "t1 parcel-9")
+	got, err := scan(s.scan, "t1 parcel-9")
 	if got != "t1 ok depot 4" {
 		probe.Errorf(t, "wiring.scanners", "after SIGTERM, while new connections still arrive, a hand scanner that connects gets %q (%v), and not its answer.", got, err)
 	}
