@@ -79,13 +79,13 @@ var (
 
 // Play plays a scene of [Scenes] and returns what it saw. It ends the test
 // where the scene does not come to its end: with prefix.crash where the process
-// came down, with prefix.hang where it took longer than the limit by the clock
-// on the wall. A data race on the way is race.data.
+// came down, with prefix.hang where it does not end, see stuck. A data race on
+// the way is race.data.
 func Play[O any](t *testing.T, name, prefix string, limit time.Duration) (o O) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
 	p := Start(t, name)
+	ctx, cancel := p.stuck(limit)
+	defer cancel()
 	p.report = outcome
 	line, err := p.Line(ctx, outcome)
 	if err == nil {
@@ -105,7 +105,7 @@ func Play[O any](t *testing.T, name, prefix string, limit time.Duration) (o O) {
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		Fatalf(t, prefix+".hang", "after %v goroutines still wait for a lock or run in circles.", limit)
+		Fatalf(t, prefix+".hang", "goroutines wait for a lock or run in circles: %v.", context.Cause(ctx))
 	default:
 		Fatalf(t, prefix+".crash", "the process came down with %q.", crashLine.FindString(out))
 	}
