@@ -163,6 +163,25 @@ func TestReport_AddsUp(t *testing.T) {
 	}
 }
 
+func TestReport_LateIsWhatABusyMachineLooksLike(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		r    report
+		want bool
+	}{
+		{"all well", report{Requests: 1000, Slow: 900}, false},
+		{"slow, and some gave up", report{Requests: 1000, Slow: 50, Failed: 2, Failures: map[string]int{"POST /bookings: 504": 1, "context deadline exceeded (Client.Timeout exceeded)": 1}}, true},
+		{"refused as well", report{Requests: 1000, Slow: 50, Failed: 2, Failures: map[string]int{"POST /bookings: 504": 1, "connect: connection refused": 1}}, false},
+		{"none was slow", report{Requests: 1000, Slow: 3, Failed: 1, Failures: map[string]int{"GET /board: 503": 1}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.r.late(); got != c.want {
+				t.Errorf("late: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 // An overlay holds the mends of every lesson, and takes away what the learner
 // has put beside them.
 func TestOverlay_PutsEveryMendInTheLearnersPlace(t *testing.T) {

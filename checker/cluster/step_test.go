@@ -85,3 +85,26 @@ func TestRun_StopsWhenItIsInterrupted(t *testing.T) {
 		t.Errorf("%s after %v", got, ends)
 	}
 }
+
+func TestRun_TriesAgainWhatOnlyCameTooLate(t *testing.T) {
+	ran := 0
+	step := func(good int, code string) Step {
+		ran = 0
+		return Step{Name: "load", run: func(_ *Session, _ context.Context, r *Record) error {
+			if ran++; ran < good {
+				r.late = true
+				r.Find(code, "one request failed")
+			}
+			return nil
+		}}
+	}
+	if got, _ := play(t, step(3, codeFailed)); got != verdict.Pass || ran != 3 {
+		t.Errorf("late twice: %s after %d tries", got, ran)
+	}
+	if got, _ := play(t, step(9, codeFailed)); got != verdict.Fail || ran != tries {
+		t.Errorf("always late: %s after %d tries", got, ran)
+	}
+	if got, _ := play(t, step(2, "load.lost")); got != verdict.Fail || ran != 1 {
+		t.Errorf("events lost: %s after %d tries", got, ran)
+	}
+}

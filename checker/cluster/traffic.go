@@ -156,6 +156,21 @@ func (t report) span() time.Duration {
 	return (last.Sub(first) + 24*time.Hour) % (24 * time.Hour) // over midnight
 }
 
+// codeFailed is the finding of requests that failed.
+const codeFailed = "load.failed"
+
+// late reports whether whatever failed did so for want of time, and many others
+// were slow as well: a machine with too much to do looks like that, and a
+// connection that was cut or refused does not.
+func (t report) late() bool {
+	for what := range t.Failures {
+		if !strings.HasSuffix(what, ": 503") && !strings.HasSuffix(what, ": 504") && !strings.Contains(what, "deadline exceeded") {
+			return false
+		}
+	}
+	return t.Failed > 0 && t.Slow*50 > t.Requests
+}
+
 // traffic is load that goes on until it is stopped, from every depot.
 type traffic struct {
 	from []*source
@@ -283,7 +298,8 @@ func (s *Session) under(ctx context.Context, r *Record, what string, depots []de
 			r.Say("%d failed: %s; from %s to %s (UTC)", seen.Failed, seen.failures(), seen.First, seen.Last)
 		}
 	} else if !r.Equal("failed", float64(seen.Failed), 0, "") {
-		r.Find("load.failed", "%d of %d requests failed %s: %s; the first at %s, the last at %s (UTC).", seen.Failed, seen.Requests, what, seen.failures(), seen.First, seen.Last)
+		r.late = seen.late()
+		r.Find(codeFailed, "%d of %d requests failed %s: %s; the first at %s, the last at %s (UTC).", seen.Failed, seen.Requests, what, seen.failures(), seen.First, seen.Last)
 	}
 	if err := s.kept(ctx, r, what, depots[0], seen.Statuses[accepted], before, none); err != nil {
 		return err
