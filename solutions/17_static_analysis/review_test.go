@@ -109,16 +109,18 @@ func TestReview_NoTimerIsLeft(t *testing.T) {
 		for _, call := range []string{"Locate", "Ready"} {
 			s := newService(c.answer)
 			s.call(t, call, geo.Config{Timeout: time.Hour, Attempts: 2})
-			if !eventually(func() bool { return s.pending() == 0 }) {
-				probe.Errorf(t, "geo.timer", "The service %s, and %d timers of %s still run after it has returned.", c.name, s.pending(), call)
+			eventually(func() bool { return s.pending() == 0 })
+			if n := s.pending(); n > 0 {
+				probe.Errorf(t, "geo.timer", "The service %s, and %d timers of %s still run after it has returned.", c.name, n, call)
 			}
 		}
 	}
 	parent := &watched{Context: context.Background(), done: make(chan struct{})}
 	s := newService(status(http.StatusOK, place))
 	within(t, s.client(geo.Config{}).Warm(parent, []string{"Kai 3"}), "geo.warm_end", "the channel that Warm returned was not closed")
-	if !eventually(func() bool { return parent.children.Load() == 0 }) {
-		probe.Errorf(t, "geo.timer", "Warm has ended, and %d contexts that it made still hang on its caller's.", parent.children.Load())
+	eventually(func() bool { return parent.children.Load() == 0 })
+	if n := parent.children.Load(); n > 0 {
+		probe.Errorf(t, "geo.timer", "Warm has ended, and %d contexts that it made still hang on its caller's.", n)
 	}
 }
 
