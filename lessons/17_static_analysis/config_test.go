@@ -168,10 +168,12 @@ func TestLint_KeepsItsIntent(t *testing.T) {
 	if minor, ok := goMinor(l.Run.Go); l.Run.Go != "" && (!ok || minor < oldestGo) {
 		probe.Errorf(t, "lint.go", "run.go is %s: linters read the code as if it were of that Go. go.mod says 1.%d; leave the key out or raise it.", l.Run.Go, oldestGo)
 	}
-	if !slices.ContainsFunc(l.Linters.Exclusions.Rules, func(r rule) bool {
-		return matches(r.Path, "geo_test.go") && slices.Contains(r.Linters, "errcheck") && slices.Contains(r.Linters, "noctx")
-	}) {
-		probe.Errorf(t, "lint.rule", "Tests were excused from errcheck and noctx, and linters.exclusions.rules does not say so any more.")
+	for _, name := range []string{"errcheck", "noctx"} {
+		if !slices.ContainsFunc(l.Linters.Exclusions.Rules, func(r rule) bool {
+			return matches(r.Path, "geo_test.go") && slices.Contains(r.Linters, name)
+		}) {
+			probe.Errorf(t, "lint.rule", "Tests were excused from %s, and no rule of linters.exclusions.rules says so any more.", name)
+		}
 	}
 }
 
@@ -185,7 +187,7 @@ func TestWorkflow_RunsWithWhatIsMaintained(t *testing.T) {
 	}{
 		{"actions/checkout", oldestCheckout, true},
 		{"actions/setup-go", oldestSetupGo, true},
-		{"golangci/golangci-lint-action", oldestLint, !w.runs(golangciCommand)},
+		{lintAction, oldestLint, false}, // a command will do as well
 	} {
 		used := false
 		for _, s := range w.steps() {
@@ -193,7 +195,7 @@ func TestWorkflow_RunsWithWhatIsMaintained(t *testing.T) {
 				used = true
 				if major, ok := majorOf(ref, s.Uses.LineComment); !ok || major < a.oldest {
 					old++
-					probe.Errorf(t, "ci.action", "ci.yml:%d uses %s@%s; v%d is the oldest that is right here, and a commit needs its version in a comment behind it.", s.Uses.Line, a.name, ref, a.oldest)
+					probe.Errorf(t, "ci.action", "ci.yml:%d uses %s@%s. It should be v%d or newer; behind a commit, a comment names the version.", s.Uses.Line, a.name, ref, a.oldest)
 				}
 			}
 		}
@@ -202,6 +204,9 @@ func TestWorkflow_RunsWithWhatIsMaintained(t *testing.T) {
 		}
 	}
 	probe.AtMost(t, "steps on actions of old", old, 0, "steps")
+	if !w.uses(lintAction) && !w.runs(golangciCommand) {
+		probe.Errorf(t, "ci.action", "No step of ci.yml lints: it takes %s of v%d or newer, `golangci-lint run`, or `go run` of golangci-lint's v2 module with `run` behind it.", lintAction, oldestLint)
+	}
 }
 
 func TestWorkflow_TestsTheRightGoForRaces(t *testing.T) {
@@ -215,10 +220,14 @@ func TestWorkflow_TestsTheRightGoForRaces(t *testing.T) {
 					probe.Errorf(t, "ci.go", "ci.yml:%d sets up Go %q; the module needs 1.%d. go-version-file: go.mod never grows old.", s.Uses.Line, v, oldestGo)
 				}
 			}
-		case name == "golangci/golangci-lint-action":
-			if v := s.With["version"]; v != "" && v != "latest" && !strings.HasPrefix(v, "v2") {
-				probe.Errorf(t, "ci.lint", "ci.yml:%d runs golangci-lint %s, which cannot read a file of version 2.", s.Uses.Line, v)
+		case name == lintAction:
+			for _, v := range s.resolve(s.With["version"]) {
+				if v != "" && v != "latest" && !strings.HasPrefix(v, "v2") {
+					probe.Errorf(t, "ci.lint", "ci.yml:%d runs golangci-lint %s, which cannot read a file of version 2.", s.Uses.Line, v)
+				}
 			}
+		case firstGolangci.MatchString(s.Run):
+			probe.Errorf(t, "ci.lint", "A step of ci.yml takes %q, which is golangci-lint v1 and cannot read a file of version 2.", firstGolangci.FindString(s.Run))
 		}
 	}
 	if !w.runs(raceTest) {
@@ -228,10 +237,14 @@ func TestWorkflow_TestsTheRightGoForRaces(t *testing.T) {
 
 var (
 	raceTest        = regexp.MustCompile(`go test\b[^\n&|;]* -race\b`)
-	golangciCommand = regexp.MustCompile(`golangci-lint/v2|golangci-lint run`)
+	golangciCommand = regexp.MustCompile(`golangci-lint(@\S+)?["']?( [^\n&|;]*)? run\b`)
+	firstGolangci   = regexp.MustCompile(`golangci-lint(/cmd/\S+|:v1\S*|/\S*install\.sh\b.* v1\.\S+)`)
+	variable        = regexp.MustCompile(`\$\{\{\s*env\.(\w+)\s*\}\}|\$\{(\w+)\}|\$(\w+)`)
 	fromContext     = regexp.MustCompile(`^\$\{\{\s*(matrix|env)\.([\w-]+)\s*\}\}$`)
 	goVersion       = regexp.MustCompile(`^[\^~>=v ]*(\d+)\.(\d+|x)\b`)
 )
+
+const lintAction = "golangci/golangci-lint-action"
 
 type workflow struct {
 	On       yaml.Node         `yaml:"on"`
@@ -260,6 +273,7 @@ type job struct {
 type step struct {
 	Uses     yaml.Node         `yaml:"uses"`
 	Run      string            `yaml:"run"`
+	Env      map[string]string `yaml:"env"`
 	Shell    string            `yaml:"shell"`
 	With     map[string]string `yaml:"with"`
 	If       string            `yaml:"if"`
@@ -292,7 +306,7 @@ func (w *workflow) steps() []step {
 	for _, j := range w.Jobs {
 		for _, s := range j.Steps {
 			s.job, s.flow = j, w
-			s.Run = strings.ReplaceAll(s.Run, "\\\n", " ") // a line that goes on
+			s.Run = s.expand(strings.ReplaceAll(s.Run, "\\\n", " ")) // a line that goes on
 			all = append(all, s)
 		}
 	}
@@ -305,6 +319,32 @@ func (w *workflow) runs(what *regexp.Regexp) bool {
 	return slices.ContainsFunc(w.steps(), func(s step) bool { return what.MatchString(s.Run) })
 }
 
+// uses reports whether a step uses an action, of any version.
+func (w *workflow) uses(action string) bool {
+	return slices.ContainsFunc(w.steps(), func(s step) bool { return strings.HasPrefix(s.Uses.Value, action+"@") })
+}
+
+// env is a variable as the step sees it: the nearest wins.
+func (s step) env(name string) (string, bool) {
+	for _, vars := range []map[string]string{s.Env, s.job.Env, s.flow.Env} {
+		if v, ok := vars[name]; ok {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// expand puts the workflow's own variables into a command, and leaves the
+// others as they are.
+func (s step) expand(command string) string {
+	return variable.ReplaceAllStringFunc(command, func(ref string) string {
+		if v, ok := s.env(strings.Join(variable.FindStringSubmatch(ref)[1:], "")); ok {
+			return v
+		}
+		return ref
+	})
+}
+
 // resolve gives the values that an expression on the matrix or on the
 // environment stands for.
 func (s step) resolve(v string) []string {
@@ -313,10 +353,8 @@ func (s step) resolve(v string) []string {
 		return []string{v}
 	}
 	if m[1] == "env" {
-		if own := s.job.Env[m[2]]; own != "" {
-			return []string{own}
-		}
-		return []string{s.flow.Env[m[2]]}
+		own, _ := s.env(m[2])
+		return []string{own}
 	}
 	var list []string
 	node := s.job.Strategy.Matrix[m[2]]
