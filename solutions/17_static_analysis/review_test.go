@@ -380,7 +380,7 @@ func TestReview_AFailureFailsTheWorkflow(t *testing.T) {
 			probe.Errorf(t, "ci.ignored", "The step %q finds something and the workflow stays green.", what)
 		}
 		if command := s.piped(); command != "" {
-			probe.Errorf(t, "ci.ignored", "The step pipes %q, and its status is that of the last command: GitHub runs it with bash -e, and with pipefail only where the step says shell: bash.", command)
+			probe.Errorf(t, "ci.ignored", "A step of ci.yml pipes %q and succeeds when the last command of the pipe does, whatever came of the first. GitHub runs steps with bash -e, which is not pipefail: write shell: bash, or set -o pipefail.", command)
 		}
 		if strings.HasPrefix(s.Uses.Value, "actions/setup-go@") && s.With["go-version-file"] == "" && s.With["go-version"] == "" {
 			probe.Errorf(t, "ci.go", "A step uses setup-go and names no Go: it takes what the machine has.")
