@@ -22,7 +22,7 @@ const (
 	patience = 3 * time.Second
 
 	// writeTimeout is that of the servers under test; a profile takes longer.
-	writeTimeout = 100 * time.Millisecond
+	writeTimeout = 400 * time.Millisecond
 )
 
 func TestOpen_PublicPortHasNoProfiles(t *testing.T) {
