@@ -35,7 +35,7 @@ func (s *Session) readManifests(_ context.Context, r *Record) error {
 	if s.service != nil {
 		return nil
 	}
-	var fsys fs.FS = os.DirFS(filepath.Join(s.Workshop.Root, "lessons", Manifests))
+	fsys := os.DirFS(filepath.Join(s.Workshop.Root, "lessons", Manifests))
 	where := "lessons/" + Manifests
 	if s.Source == Reference {
 		sub, err := fs.Sub(s.Workshop.Solutions, "solutions/"+Manifests)

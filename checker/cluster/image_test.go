@@ -133,8 +133,12 @@ func TestReadImage_ListsTheFilesOfEveryLayer(t *testing.T) {
 	plain := tarOf(t, &tar.Header{Name: "app/", Typeflag: tar.TypeDir, Mode: 0o755}, entry("app/dispatchd", "binary"))
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
-	z.Write(tarOf(t, entry("./etc/passwd", "root")))
-	z.Close()
+	if _, err := z.Write(tarOf(t, entry("./etc/passwd", "root"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
 	manifest, _ := json.Marshal([]map[string]any{{"Layers": []string{"one/layer.tar", "blobs/sha256/two"}}})
 	archive := filepath.Join(t.TempDir(), "save.tar")
 	all := tarOf(t, entry("one/layer.tar", string(plain)), entry("blobs/sha256/two", zipped.String()), entry("manifest.json", string(manifest)))

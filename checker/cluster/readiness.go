@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -120,10 +121,10 @@ func (s *Session) verifyReadiness(ctx context.Context, r *Record) error {
 			if json.Unmarshal(lines.Bytes(), &a) != nil {
 				continue
 			}
-			switch {
-			case a.Status == 503:
+			switch a.Status {
+			case http.StatusServiceUnavailable:
 				seen.see("503")
-			case a.Status == 0:
+			case 0:
 				seen.see("no answer")
 			}
 			if first {

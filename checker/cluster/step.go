@@ -204,8 +204,8 @@ func (r *Record) Note(name string, now float64, unit string) {
 	r.v.Evidence = append(r.v.Evidence, verdict.Evidence{Name: name, Now: round(now), Unit: unit})
 }
 
-// AtMost, AtLeast and Equal record a figure and its limit, and report whether
-// it holds. They find nothing: what it means is for the step to say.
+// AtMost records a figure and its upper limit, and reports whether it holds. It
+// finds nothing: what that means is for the step to say.
 func (r *Record) AtMost(name string, now, limit float64, unit string) bool {
 	return r.bound(name, now, limit, unit, "max")
 }

@@ -235,7 +235,7 @@ func (t *traffic) stop() (report, error) {
 		err := src.cmd.Wait()
 		var r report
 		if e := json.Unmarshal([]byte(last), &r); e != nil || r.Type != "load" {
-			lost = fmt.Errorf("the load from %s was lost: %v %s", src.node, err, strings.TrimSpace(src.err.String()))
+			lost = fmt.Errorf("the load from %s was lost: %w %s", src.node, errors.Join(err, e), strings.TrimSpace(src.err.String()))
 			continue
 		}
 		all.add(r)
