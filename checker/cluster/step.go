@@ -147,9 +147,12 @@ func (s *Session) do(ctx context.Context, command string, step Step) verdict.Ver
 		err = step.run(s, ctx, r)
 		late := err == nil && r.late && !slices.ContainsFunc(r.v.Findings, func(f verdict.Finding) bool { return f.Code != codeFailed })
 		if !late || try == tries || ctx.Err() != nil {
+			if try > 1 {
+				r.Note("tries", float64(try), "")
+			}
 			break
 		}
-		r.Say("the machine is busy: some requests only came too late (%s); tried again", r.v.Findings[0].Message)
+		r.Say("%s Each was answered, too late: the machine has much to do; tried again", r.v.Findings[0].Message)
 	}
 	var skip skipError
 	switch {
@@ -172,7 +175,8 @@ func (s *Session) do(ctx context.Context, command string, step Step) verdict.Ver
 }
 
 // tries is how often a step is tried in which requests failed only because
-// they came too late on a busy machine.
+// they came too late on a busy machine. What the service itself does wrong
+// comes again.
 const tries = 3
 
 // skipError is what a step returns that cannot be done here.
@@ -186,7 +190,7 @@ func skip(format string, args ...any) error { return skipError(fmt.Sprintf(forma
 type Record struct {
 	v    verdict.Verdict
 	say  func(string)
-	late bool // what failed came too late, and so did much that did not fail
+	late bool // what failed was answered, and too late
 }
 
 // Say tells what is being done.

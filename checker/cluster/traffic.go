@@ -101,6 +101,7 @@ type report struct {
 	P99      float64        `json:"p99_ms"`
 	Max      float64        `json:"max_ms"`
 	Slow     int            `json:"slow"`    // that took more than a second
+	Late     int            `json:"late"`    // of the failed: 503 or 504 after more than a second
 	Which    string         `json:"slowest"` // and when it was answered
 	First    string         `json:"first_failure"`
 	Last     string         `json:"last_failure"`
@@ -120,6 +121,7 @@ func (t *report) add(o report) {
 		t.Failures[what] += n
 	}
 	t.Slow += o.Slow
+	t.Late += o.Late
 	if o.Max > t.Max {
 		t.Max, t.Which = o.Max, o.Which
 	}
@@ -159,17 +161,11 @@ func (t report) span() time.Duration {
 // codeFailed is the finding of requests that failed.
 const codeFailed = "load.failed"
 
-// late reports whether whatever failed did so for want of time, and many others
-// were slow as well: a machine with too much to do looks like that, and a
-// connection that was cut or refused does not.
-func (t report) late() bool {
-	for what := range t.Failures {
-		if !strings.HasSuffix(what, ": 503") && !strings.HasSuffix(what, ": 504") && !strings.Contains(what, "deadline exceeded") {
-			return false
-		}
-	}
-	return t.Failed > 0 && t.Slow*50 > t.Requests
-}
+// late reports whether whatever failed was answered, with 503 or 504, after a
+// second or more: the service had waited for something as long as it may. That
+// is how a machine with too much to do looks. A rollout that goes wrong refuses,
+// cuts off, leaves hanging, or says no at once.
+func (t report) late() bool { return t.Failed > 0 && t.Late == t.Failed }
 
 // traffic is load that goes on until it is stopped, from every depot.
 type traffic struct {

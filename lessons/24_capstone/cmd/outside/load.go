@@ -29,6 +29,7 @@ type report struct {
 	P99      float64        `json:"p99_ms"`
 	Slowest  float64        `json:"max_ms"`
 	Slow     int            `json:"slow"` // that took more than a second
+	Late     int            `json:"late"` // of the failed: 503 or 504 after more than a second
 	Which    string         `json:"slowest"`
 	First    string         `json:"first_failure,omitempty"` // when the first and the last one failed
 	Last     string         `json:"last_failure,omitempty"`
@@ -97,6 +98,9 @@ func drive(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 			return
 		}
 		r.Failed++
+		if res.Latency > time.Second && (res.Code == http.StatusServiceUnavailable || res.Code == http.StatusGatewayTimeout) {
+			r.Late++
+		}
 		if r.First == "" {
 			r.First = done
 		}
