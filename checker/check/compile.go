@@ -35,11 +35,12 @@ func CompileFindings(c *candidate.Candidate, output string) []verdict.Finding {
 		name := path.Base(m[1])
 		line, _ := strconv.Atoi(m[2])
 		f := verdict.Finding{Code: "build.compile", Stage: verdict.StageBuild, File: SourceFile(l, name), Line: line}
-		if strings.HasSuffix(name, "_test.go") && !l.Editable(name) {
+		switch {
+		case strings.HasSuffix(name, "_test.go") && !l.Editable(name):
 			f.Message = fmt.Sprintf("the tests do not compile against your package: %s (%s:%d); keep the exported names as the README lists them", m[3], name, line)
-		} else if len(c.Parts) > 0 && !l.Editable(name) {
+		case len(c.Parts) > 0 && !l.Editable(name):
 			f.Message = fmt.Sprintf("the service does not compile against your packages: %s (%s:%d); keep the exported names of each lesson as its README lists them", m[3], name, line)
-		} else {
+		default:
 			f.Message = fmt.Sprintf("%s does not compile: line %d: %s", name, line, m[3])
 		}
 		found = append(found, f)
