@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"pitstop/checker/probe"
+	pool "pitstop/lessons/01_bounded_workers"
 	routing "pitstop/lessons/14_tracing"
 	"pitstop/lessons/24_capstone/world"
 	"pitstop/lessons/dispatch"
@@ -38,6 +39,9 @@ func TestWiring_Traces(t *testing.T) {
 	t.Parallel()
 	if !flushes(t) {
 		t.Skip("lesson 14 first: its stop does not hand over the spans")
+	}
+	if !waits(t) {
+		t.Skip("lesson 01 first: its Shutdown does not wait for tasks")
 	}
 	// Spans are sent by the minute, or at the end.
 	s := start(t, "OTEL_BSP_SCHEDULE_DELAY=60000", "DRAIN=0s")
@@ -70,6 +74,20 @@ func flushes(t *testing.T) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	return stop(ctx) == nil && out.spans == 1
+}
+
+// waits reports whether lesson 01's Shutdown waits for what was accepted.
+func waits(t *testing.T) bool {
+	p := pool.New(pool.Config{Workers: 1, Queue: 1})
+	began, gate := make(chan struct{}), make(chan struct{})
+	defer close(gate)
+	if p.Submit(func() { close(began); <-gate }) != nil {
+		return false
+	}
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	return p.Shutdown(ctx) != nil
 }
 
 // keeper keeps the count through a Shutdown, which an InMemoryExporter does not.

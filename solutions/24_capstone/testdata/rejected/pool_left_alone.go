@@ -1,4 +1,4 @@
-// finding: wiring.tasks
+// finding: wiring.spans
 // The wiring's own Shutdown has forgotten the pool.
 package dispatchd
 
