@@ -59,6 +59,8 @@ func (d *lazyLabels) Label(bay int) string {
 	return d.read[bay]
 }
 
+// oneSignal lets a van that was woken look at the dock a moment later. So the
+// second of two bays that get free at once always finds the dock not full.
 type oneSignal struct {
 	*core
 	wake chan struct{}
@@ -71,6 +73,7 @@ func (d *oneSignal) Wait(ctx context.Context, van string) (int, error) {
 		}
 		select {
 		case <-d.wake:
+			time.Sleep(time.Millisecond)
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
