@@ -22,12 +22,16 @@ import (
 func TestWiring_Events(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.world.Set("notice", world.Fault{Delay: 20 * time.Millisecond})
+	s.world.Set("notice", hang)
 	const n = 30
 	taken := with(each(n, func(i int) reply {
 		return s.post("/events", dispatch.Event{ID: fmt.Sprintf("e-%d", i), Order: "o-1", Kind: "delivered"})
 	}), 202)
 	require.Equal(t, n, taken, "events taken")
+	go func() { // none is stored before the signal, and all can be after it
+		s.refused(s.http)
+		s.world.Set("notice", world.Fault{Delay: 20 * time.Millisecond})
+	}()
 	s.stop()
 	lost := n - len(s.world.Kept("notice"))
 	if !probe.AtMost(t, "events taken before SIGTERM and lost", lost, 0, "events") {
