@@ -32,11 +32,13 @@ func TestWiring_Events(t *testing.T) {
 		s.refused(s.http)
 		s.world.Set("notice", world.Fault{Delay: 20 * time.Millisecond})
 	}()
+	defer func() { // also where it does not end in time
+		lost := n - len(s.world.Kept("notice"))
+		if !probe.AtMost(t, "events taken before SIGTERM and lost", lost, 0, "events") {
+			probe.Errorf(t, "wiring.events", "%d events were answered with 202 before SIGTERM, and %d of them never became a notice: their work ends with the signal.", n, lost)
+		}
+	}()
 	s.stop()
-	lost := n - len(s.world.Kept("notice"))
-	if !probe.AtMost(t, "events taken before SIGTERM and lost", lost, 0, "events") {
-		probe.Errorf(t, "wiring.events", "%d events were answered with 202 before SIGTERM, and %d of them never became a notice: their work ends with the signal.", n, lost)
-	}
 }
 
 func TestWiring_Traces(t *testing.T) {
