@@ -252,6 +252,17 @@ func (s *service) refused(url string) bool {
 	})
 }
 
+// onceRefused makes a part of the world that hangs answer, each call after a
+// delay, once dispatchd's port is closed: nothing is done before the signal,
+// and all can be after it.
+func (s *service) onceRefused(name string, delay time.Duration) {
+	go func() {
+		s.refused(s.http)
+		time.Sleep(delay) // for the calls that hang; Set answers them at once
+		s.world.Set(name, world.Fault{Delay: delay})
+	}()
+}
+
 // container writes the cgroup files of a container with so much memory and
 // returns the setting that shows them to dispatchd.
 func container(t *testing.T, limit int64) string {

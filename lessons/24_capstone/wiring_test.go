@@ -12,7 +12,6 @@ import (
 	"pitstop/checker/probe"
 	pool "pitstop/lessons/01_bounded_workers"
 	routing "pitstop/lessons/14_tracing"
-	"pitstop/lessons/24_capstone/world"
 	"pitstop/lessons/dispatch"
 )
 
@@ -28,10 +27,7 @@ func TestWiring_Events(t *testing.T) {
 		return s.post("/events", dispatch.Event{ID: fmt.Sprintf("e-%d", i), Order: "o-1", Kind: "delivered"})
 	}), 202)
 	require.Equal(t, n, taken, "events taken")
-	go func() { // none is stored before the signal, and all can be after it
-		s.refused(s.http)
-		s.world.Set("notice", world.Fault{Delay: 20 * time.Millisecond})
-	}()
+	s.onceRefused("notice", 20*time.Millisecond)
 	defer func() { // also where it does not end in time
 		lost := n - len(s.world.Kept("notice"))
 		if !probe.AtMost(t, "events taken before SIGTERM and lost", lost, 0, "events") {
@@ -51,9 +47,10 @@ func TestWiring_Traces(t *testing.T) {
 	}
 	// Spans are sent by the minute, or at the end.
 	s := start(t, "OTEL_BSP_SCHEDULE_DELAY=60000", "DRAIN=0s")
-	s.world.Set("notify", world.Fault{Delay: 300 * time.Millisecond})
+	s.world.Set("notify", hang)
 	const n = 6
 	require.Equal(t, n, with(each(n, func(i int) reply { return s.post("/routes", order(i)) }), 201), "routes planned")
+	s.onceRefused("notify", 300*time.Millisecond)
 	s.stop()
 	told := 0
 	for _, span := range s.world.Spans() {

@@ -79,10 +79,11 @@ func TestReview_DoorsInTheDrain(t *testing.T) {
 func TestReview_WorkLeftInThePool(t *testing.T) {
 	t.Parallel()
 	s := start(t, "DRAIN=0s")
-	s.world.Set("notify", world.Fault{Delay: 200 * time.Millisecond})
+	s.world.Set("notify", hang)
 	s.planned()
 	n := int(3 * s.plan.workers)
 	require.Equal(t, n, with(each(n, func(i int) reply { return s.post("/routes", order(i)) }), 201), "routes planned")
+	s.onceRefused("notify", 200*time.Millisecond)
 	status, _ := s.stop()
 	if told := len(s.world.Kept("told")); !probe.Equal(t, "tasks of answered requests that ran", told, n, "tasks") {
 		probe.Errorf(t, "wiring.tasks", "%d routes were planned before SIGTERM, and %d couriers were told.", n, told)
@@ -184,11 +185,12 @@ func TestReview_LateBody(t *testing.T) {
 func TestReview_RoomInTheBudget(t *testing.T) {
 	t.Parallel()
 	s := start(t, "BUDGET=18s")
-	s.world.Set("notice", world.Fault{Delay: 300 * time.Millisecond})
+	s.world.Set("notice", hang)
 	const n = 24
 	require.Equal(t, n, with(each(n, func(i int) reply {
 		return s.post("/events", dispatch.Event{ID: fmt.Sprintf("e-%d", i), Order: "o-1", Kind: "delivered"})
 	}), 202), "events taken")
+	s.onceRefused("notice", 300*time.Millisecond)
 	status, _ := s.stop()
 	if lost := n - len(s.world.Kept("notice")); lost > 0 || status != 0 {
 		probe.Errorf(t, "wiring.hasty", "%d events take seven seconds to store, the budget is 18 s, and %d of them were dropped at shutdown (status %d).", n, lost, status)
