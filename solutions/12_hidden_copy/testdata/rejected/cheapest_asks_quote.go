@@ -1,8 +1,8 @@
 // finding: prices.hang
 //
-// Quote is fast now, so Cheapest asks it for each zone, with the read lock in
-// its hand. A discount that comes in between waits for Cheapest, and Quote
-// waits behind the discount.
+// Cheapest finds the zone and leaves it to Quote what that costs, and when to
+// say ErrNoPrice, with the read lock in its hand. A discount that comes in
+// between waits for Cheapest, and Quote waits behind the discount.
 
 // Package prices is dispatchd's price table: what a parcel costs, by the zone
 // it goes to and by its weight. Each order that comes in is quoted several
@@ -77,15 +77,12 @@ func (t *Table) Cheapest(grams int) (zone string, cents int64, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for i := range t.tariffs {
-		zoneOf := t.tariffs[i].Zone
-		if c, err := t.Quote(zoneOf, grams); err == nil && (cents == 0 || c < cents) {
-			zone, cents = zoneOf, c
+		if c := t.tariffs[i].Price(grams); c > 0 && (cents == 0 || c < cents) {
+			zone, cents = t.tariffs[i].Zone, c
 		}
 	}
-	if cents == 0 {
-		return "", 0, ErrNoPrice
-	}
-	return zone, cents, nil
+	cents, err = t.Quote(zone, grams)
+	return zone, cents, err
 }
 
 // Discount gives all tariffs of a region the same discount in percent, in
