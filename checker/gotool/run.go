@@ -167,6 +167,11 @@ func runEnv(dir, token string) []string {
 	if root := os.Getenv("GOROOT"); root != "" {
 		env = append(env, "GOROOT="+root)
 	}
+	// With one processor the runtime changes goroutines at points of its own
+	// choice, and what two do at once can never go wrong.
+	if runtime.NumCPU() == 1 {
+		env = append(env, "GOMAXPROCS=2")
+	}
 	return slices.Clip(env)
 }
 
