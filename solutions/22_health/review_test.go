@@ -267,15 +267,18 @@ func TestReview_ChecksRunSideBySide(t *testing.T) {
 			checkReady(t, serve(t, h.Handler()), http.StatusServiceUnavailable, health.Unavailable, "health.check_skipped", fmt.Sprintf("when check %d of %d fails", i+1, len(all)))
 		})
 	}
-	t.Run("two checks of the same name", func(t *testing.T) {
-		cfg := config(a, b)
-		b.fails(errors.New("refused"))
-		a.works()
-		cfg.Checks[1].Name = cfg.Checks[0].Name
-		h := health.New(cfg)
-		h.Started()
-		checkReady(t, serve(t, h.Handler()), http.StatusServiceUnavailable, health.Unavailable, "health.check_skipped", "when the second of two checks named database fails")
-	})
+	for i, d := range []*dependency{a, b} {
+		t.Run(fmt.Sprintf("two checks of the same name, %d fails", i), func(t *testing.T) {
+			a.works()
+			b.works()
+			d.fails(errors.New("refused"))
+			cfg := lasting(a, b) // one asked for the other would answer for it
+			cfg.Checks[1].Name = cfg.Checks[0].Name
+			h := health.New(cfg)
+			h.Started()
+			checkReady(t, serve(t, h.Handler()), http.StatusServiceUnavailable, health.Unavailable, "health.check_skipped", fmt.Sprintf("when number %d of two checks named database fails", i+1))
+		})
+	}
 	t.Run("no checks", func(t *testing.T) {
 		h := health.New(config())
 		h.Started()
