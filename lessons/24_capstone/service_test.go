@@ -27,7 +27,14 @@ import (
 // The tests start dispatchd as a process of its own, on loopback, with a world
 // around it that they can break. Each has one to itself.
 func TestMain(m *testing.M) {
-	probe.Main(m, map[string]func() int{"dispatchd": func() int { return dispatchd.Main("test") }})
+	run := func() int { return dispatchd.Main("test") }
+	probe.Main(m, map[string]func() int{"dispatchd": run, "dispatchd, 96 files": func() int {
+		if err := probe.OpenFiles(96); err != nil {
+			fmt.Println("no limit of open files:", err)
+			return 98
+		}
+		return run()
+	}})
 }
 
 // limit is how long a test waits for what must come. On a machine that has
@@ -53,19 +60,22 @@ type service struct {
 }
 
 // start runs dispatchd until it is ready, or fails the test.
-func start(t *testing.T, env ...string) *service {
-	t.Helper()
-	s := launch(t, env...)
+func start(t *testing.T, env ...string) *service { return launch(t, env...).ready() }
+
+func (s *service) ready() *service {
+	s.t.Helper()
 	s.http, s.ops = "http://"+s.port("http"), "http://"+s.port("ops")
 	s.scan = s.port("scan")
 	if !ask(limit, func() bool { return s.get("/health/ready").code == 200 }) {
-		t.Fatal("dispatchd does not get ready")
+		s.t.Fatal("dispatchd does not get ready")
 	}
 	return s
 }
 
 // launch starts dispatchd and waits for nothing.
-func launch(t *testing.T, env ...string) *service {
+func launch(t *testing.T, env ...string) *service { return launchAs(t, "dispatchd", env...) }
+
+func launchAs(t *testing.T, program string, env ...string) *service {
 	t.Helper()
 	s := &service{t: t, world: world.New()}
 	s.outside = httptest.NewServer(s.world)
@@ -81,7 +91,7 @@ func launch(t *testing.T, env ...string) *service {
 		"DRAIN=300ms", "BUDGET=10s", "GOMAXPROCS=2", "GOMEMLIMIT=", "GOGC=", "DISPATCHD_CACHE=",
 		"DEBUG_LEVEL=", "LOG_HTTP_REQUESTS=", "ENABLE_PPROF=", "OTEL_BSP_SCHEDULE_DELAY=50",
 	}
-	s.Process = probe.Start(t, "dispatchd", append(all, env...)...)
+	s.Process = probe.Start(t, program, append(all, env...)...)
 	s.cap = s.Cap(t, memory)
 	return s
 }

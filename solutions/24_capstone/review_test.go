@@ -209,3 +209,60 @@ func TestReview_ReportCutOff(t *testing.T) {
 		probe.Errorf(t, "wiring.status", "the end of the budget cut off a report on the operators' port, and the exit status is 0.")
 	}
 }
+
+// Too many open files: depots' port tries again, as net/http does, and the
+// scanners' port is at an end. Whatever the service does then, events that
+// were answered with 202 are in its hands.
+func TestReview_ScannersPortBreaks(t *testing.T) {
+	t.Parallel()
+	s := launchAs(t, "dispatchd, 96 files", "DRAIN=0s").ready()
+	s.world.Set("notice", hang)
+	const n = 24
+	require.Equal(t, n, with(each(n, func(i int) reply {
+		return s.post("/events", dispatch.Event{ID: fmt.Sprintf("e-%d", i), Order: "o-1", Kind: "delivered"})
+	}), 202), "events taken")
+	s.client.CloseIdleConnections()
+
+	var scanners []net.Conn
+	hangUp := func() {
+		for _, c := range scanners {
+			c.Close()
+		}
+	}
+	defer hangUp()
+	for len(scanners) < 120 {
+		c, err := net.DialTimeout("tcp", s.scan, limit)
+		if err != nil {
+			break // it is closed already
+		}
+		scanners = append(scanners, c)
+	}
+	broken := ask(limit/4, func() bool {
+		c, err := net.DialTimeout("tcp", s.scan, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil || !s.Running()
+	})
+	hangUp()
+	// One service ends for it, another runs on without scanners until it is told to end.
+	ends := broken && ask(limit/4, func() bool {
+		c, err := net.DialTimeout("tcp", strings.TrimPrefix(s.http, "http://"), time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil || !s.Running()
+	})
+	if !ends {
+		_ = s.Signal(syscall.SIGTERM)
+	}
+	s.world.Set("notice", world.Fault{Delay: 20 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if _, err := s.Wait(ctx); err != nil {
+		probe.Fatalf(t, "wiring.budget", "the scanners' port broke (too many open files), and dispatchd was still running %v after it was told to end.", limit)
+	}
+	if lost := n - len(s.world.Kept("notice")); !probe.AtMost(t, "events lost when the scanners' port breaks", lost, 0, "events") {
+		probe.Errorf(t, "wiring.broken", "the scanners' port broke (too many open files) while %d events waited that had been answered with 202; %d of them never became a notice.", n, lost)
+	}
+}
