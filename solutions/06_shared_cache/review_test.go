@@ -188,6 +188,41 @@ func meet(t *testing.T) (reports, uncounted, older int) {
 	return phones * couriers, uncounted, older
 }
 
+// The depot's screen counts while the phones report. The race detector looks on.
+func TestReview_CountsWhileOthersReport(t *testing.T) {
+	const phones, each = 2, 4000
+	c, _ := newCache(t)
+	c.Report(at("ada", 0))
+	var reporting, counting sync.WaitGroup
+	var over atomic.Bool
+	for range phones {
+		reporting.Go(func() {
+			for n := range each {
+				c.Report(at("ada", n))
+			}
+		})
+	}
+	var back atomic.Int64
+	for range 2 {
+		counting.Go(func() {
+			for last := 0; !over.Load(); {
+				n := c.Reports("ada")
+				if n < last {
+					back.Add(1)
+				}
+				last = n
+				runtime.Gosched()
+			}
+		})
+	}
+	finish(t, &reporting, "cache.hang", "%d goroutines that report while others count", phones)
+	over.Store(true)
+	finish(t, &counting, "cache.hang", "2 goroutines that count")
+	if n := back.Load(); n > 0 {
+		probe.Errorf(t, "cache.count", "while %d goroutines reported, the count of reports went down %d times.", phones, n)
+	}
+}
+
 // A load may end between the look of another caller and its question who is
 // loading. That caller must not load what is known by then.
 func TestReview_LoadEndsWhileOthersCome(t *testing.T) {

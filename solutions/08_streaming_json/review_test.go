@@ -109,7 +109,7 @@ func TestReview_StrictAboutOrders(t *testing.T) {
 			got.check(t, a.Accepted)
 		}
 	}
-	for name, text := range sorted(map[string]string{"null": "null", "a bracket only": "[", "two numbers where one belongs": `[{"id":"o-0","grams":1 2}]`, "a comma at the end": "[" + order(0) + ",]", "a comma first": "[," + order(0) + "]"}) {
+	for name, text := range sorted(map[string]string{"null": "null", "an empty object": "{}", "an empty string": `""`, "a bracket only": "[", "two numbers where one belongs": `[{"id":"o-0","grams":1 2}]`, "a comma at the end": "[" + order(0) + ",]", "a comma first": "[," + order(0) + "]"}) {
 		got := &ledger{}
 		d := serve(t, intake.Config{Handle: got.take})
 		if a := d.post(t, strings.NewReader(text), -1); a.status != http.StatusBadRequest {
@@ -236,12 +236,12 @@ func TestReview_OneOrderIsBounded(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"[" + fit(3*limit) + "]",
+		"[" + fit(2*limit+limit/4) + "]",
 		"[" + fit(100) + "," + fit(limit) + "," + fit(3*limit) + "," + fit(100) + "]",
 	} {
 		d := serve(t, intake.Config{Handle: accept, MaxOrder: limit})
 		if a := d.post(t, strings.NewReader(text), -1); a.status != http.StatusRequestEntityTooLarge {
-			probe.Errorf(t, "intake.order_size", "An order of %d bytes where MaxOrder is %d was answered with %v; want status 413.", 3*limit, limit, a)
+			probe.Errorf(t, "intake.order_size", "An order of more than twice MaxOrder, which is %d bytes, was answered with %v; want status 413.", limit, a)
 		}
 	}
 }

@@ -111,6 +111,23 @@ func TestReview_AHerdLoadsOnce(t *testing.T) {
 	})
 }
 
+// Many answers arrive in the same instant, each for another product.
+func TestReview_AnswersMeet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const rounds, products = 200, 16
+		primary, backup := &source{name: "primary", takes: ms}, &source{name: "backup", takes: ms, err: errBackup}
+		c := newCatalog(primary, backup)
+		for round := range rounds {
+			id := func(i int) string { return fmt.Sprint("p-", round, "-", i) }
+			for i, r := range together(t.Context(), c, products, id) {
+				if r.err != nil || r.Product != product(id(i), "primary") {
+					probe.Fatalf(t, "catalog.serial", "%d products were asked for at once, the primary has them all, and for %s Get returned %+v and the error %v.", products, id(i), r.Answer, r.err)
+				}
+			}
+		}
+	})
+}
+
 func TestReview_ACallerLeavesForItselfOnly(t *testing.T) {
 	t.Run("the first of three", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
@@ -323,6 +340,20 @@ func TestReview_TheBreakerOpensAndCloses(t *testing.T) {
 				probe.Errorf(t, "catalog.probe", "a primary that %s was tried after the Cooldown, and the next Get called it: %t.", state, again)
 			}
 		}
+		// The breaker is closed: no more tries one at a time, and no old failures.
+		primary.set(100*ms, nil)
+		before := primary.calls()
+		together(t.Context(), c, 20, func(i int) string { return fmt.Sprint("closed", i) })
+		if calls := primary.calls() - before; calls != 20 {
+			probe.Errorf(t, "catalog.probe", "a primary answered the call that tried it, 20 callers came for 20 products at once, and %d of them asked it: the breaker is not closed.", calls)
+		}
+		primary.set(10*ms, errPrimary)
+		for range failures - 1 {
+			ask()
+		}
+		if !asks() {
+			probe.Errorf(t, "catalog.breaker", "the breaker had closed, %d calls of the primary failed since, of %d allowed, and it is left alone.", failures-1, failures)
+		}
 	})
 }
 
@@ -452,9 +483,10 @@ func TestReview_RetriesAreJitteredAndBudgeted(t *testing.T) {
 			cfg.Failures, cfg.Retries, cfg.Pause = 10000, 1000, 300*ms
 			c := catalog.New(cfg)
 			for i := range 5 {
-				r := get(t.Context(), c, fmt.Sprint("p-", i))
-				if r.err != nil || r.took > budget+slack {
-					probe.Errorf(t, "catalog.retry_budget", "the primary failed each time, with retries for longer than the Budget of %v; the backup needs 150ms. Get returned the error %v after %v.", budget, r.err, r.took)
+				id := fmt.Sprint("p-", i)
+				r := get(t.Context(), c, id)
+				if r.err != nil || r.took > budget+slack || r.Product != product(id, "backup") {
+					probe.Errorf(t, "catalog.retry_budget", "the primary failed each time, with retries for longer than the Budget of %v; the backup needs 150ms. Get returned %+v and the error %v after %v.", budget, r.Product, r.err, r.took)
 				}
 			}
 		})

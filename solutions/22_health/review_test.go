@@ -227,6 +227,29 @@ func TestReview_TimeoutIsTheOneConfigured(t *testing.T) {
 	}
 }
 
+func TestReview_ZeroMeansASecond(t *testing.T) {
+	db := newDependency(t)
+	h := health.New(health.Config{Checks: []health.Check{{Name: "database", Ping: func(ctx context.Context) error {
+		if err := db.ping(ctx); err != nil {
+			return err
+		}
+		return ctx.Err()
+	}}}})
+	h.Started()
+	handler := h.Handler()
+	begin := time.Now()
+	for range 2 {
+		rec := httptest.NewRecorder()
+		handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, health.ReadyPath, nil))
+		// On a machine that is this slow nothing can be said.
+		if fast := time.Since(begin) < time.Second/2; fast && rec.Code != http.StatusOK {
+			probe.Errorf(t, "health.default", "no Timeout is configured, the database answers at once, and ready answers %d: 0 means one second.", rec.Code)
+		} else if n := db.calls.Load(); fast && n != 1 {
+			probe.Errorf(t, "health.default", "no MaxAge is configured, two probes came within %v, and %d pings were made: 0 means one second.", time.Since(begin).Round(time.Microsecond), n)
+		}
+	}
+}
+
 func TestReview_ChecksRunSideBySide(t *testing.T) {
 	a, b, c := newDependency(t), newDependency(t), newDependency(t)
 	all := []*dependency{a, b, c}
