@@ -353,7 +353,8 @@ func TestReview_ReadersAmongDiscounts(t *testing.T) {
 
 func TestReview_PricesAtTheEdge(t *testing.T) {
 	list := tariffs()[:4]
-	list[2].Cents[4] = 0   // not carried: 500 g
+	list[2].Cents[4] = 0 // not carried: 500 g
+	list[3].Cents[4] = 0
 	list[2].Cents[0] = 333 // rounds
 	list[2].Percent = 10
 	list[0].Cents[0], list[1].Cents[0], list[3].Cents[0] = 400, 299, 299
@@ -378,6 +379,9 @@ func TestReview_PricesAtTheEdge(t *testing.T) {
 	}
 	if at, cents, err := table.Cheapest(100); at != zone(1) || cents != 299 || err != nil {
 		probe.Errorf(t, "prices.wrong", "three zones cost 299 cents, and Cheapest gives %q at %d with the error %v instead of the first.", at, cents, err)
+	}
+	if at, cents, err := table.Cheapest(500); at != zone(0) || cents != centsOf(0, 500) || err != nil {
+		probe.Errorf(t, "prices.wrong", "two of four zones do not carry 500 g, and Cheapest gives %q at %d with the error %v instead of %q at %d.", at, cents, err, zone(0), centsOf(0, 500))
 	}
 	if at, cents, err := table.Cheapest(0); at != "" || cents != 0 || !errors.Is(err, prices.ErrNoPrice) {
 		probe.Errorf(t, "prices.wrong", "Cheapest(0) gives %q at %d with the error %v instead of ErrNoPrice.", at, cents, err)

@@ -63,19 +63,23 @@ func TestReview_ReasonIsInTheChain(t *testing.T) {
 		d.checkFailure(s, status, body)
 	}
 
-	incomplete := situation{"the address was missing", nil, 400, zapcore.WarnLevel, "invalid", booking.ErrIncomplete.Error()}
-	d, req := newDesk(t, nil), order("AMS-1001")
-	req.Address = ""
-	status, body := d.serve(req, "trace-7f3a")
-	d.checkFailure(incomplete, status, body)
+	for what, clear := range map[string]func(*booking.Request){
+		"address": func(r *booking.Request) { r.Address = "" }, "id": func(r *booking.Request) { r.ID = "" },
+	} {
+		incomplete := situation{"the " + what + " was missing", nil, 400, zapcore.WarnLevel, "invalid", booking.ErrIncomplete.Error()}
+		d, req := newDesk(t, nil), order("AMS-1001")
+		clear(&req)
+		status, body := d.serve(req, "trace-7f3a")
+		d.checkFailure(incomplete, status, body)
+	}
 
 	unreadable := situation{"the body was cut off", nil, 400, zapcore.WarnLevel, "invalid", ""}
-	d = newDesk(t, nil)
+	d := newDesk(t, nil)
 	b, err := json.Marshal(order("AMS-1001"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, body = d.serveBody(b[:len(b)-1], "trace-7f3a")
+	status, body := d.serveBody(b[:len(b)-1], "trace-7f3a")
 	d.checkFailure(unreadable, status, body)
 	d.checkSecrets("an order that was cut off")
 	for _, e := range d.entries() {

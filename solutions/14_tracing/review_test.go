@@ -4,6 +4,7 @@ package routing_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -236,20 +237,46 @@ func TestReview_ErrorsOfOtherKinds(t *testing.T) {
 		w.checkError(s)
 	}
 
-	w := newWorld(t)
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/routes", strings.NewReader(`{"id":`))
-	answer := httptest.NewRecorder()
-	do(t, "ServeHTTP", func() { w.planner().ServeHTTP(answer, r) })
-	const where = "the body was cut off"
-	if answer.Code != 400 {
-		probe.Errorf(t, "trace.answer", "the depot was answered %d and not 400, where %s.", answer.Code, where)
-	}
-	w.checkEnded(where)
-	for _, s := range byName(w.spans())[served] {
-		if s.Status().Code == codes.Error || value(s, "http.response.status_code") != int64(400) {
-			probe.Errorf(t, "trace.error", "the span %q has the status %v and http.response.status_code=%v, where %s: a 4xx is the depot's fault.",
-				served, s.Status().Code, value(s, "http.response.status_code"), where)
+	for where, body := range map[string]string{
+		"the body was cut off": `{"id":`, "the weight was no number": `{"id":"AMS-1001","address":"Jodenbreestraat 4","grams":"heavy"}`,
+	} {
+		w := newWorld(t)
+		stored := 0
+		w.cfg = func(c *routing.Config) { c.Store = func(context.Context, routing.Route) error { stored++; return nil } }
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/routes", strings.NewReader(body))
+		answer := httptest.NewRecorder()
+		do(t, "ServeHTTP", func() { w.planner().ServeHTTP(answer, r) })
+		if answer.Code != 400 || stored > 0 {
+			probe.Errorf(t, "trace.answer", "the depot was answered %d and not 400, and %d routes were stored, where %s.", answer.Code, stored, where)
 		}
+		w.checkEnded(where)
+		for _, s := range byName(w.spans())[served] {
+			if s.Status().Code == codes.Error || value(s, "http.response.status_code") != int64(400) {
+				probe.Errorf(t, "trace.error", "the span %q has the status %v and http.response.status_code=%v, where %s: a 4xx is the depot's fault.",
+					served, s.Status().Code, value(s, "http.response.status_code"), where)
+			}
+		}
+	}
+}
+
+// Whatever is traced, the work is still done: one route goes to the store, the
+// courier and the depot.
+func TestReview_TheRouteIsTheSameEverywhere(t *testing.T) {
+	w := newWorld(t)
+	want := routing.Route{Order: "AMS-1001", Courier: "courier-12", Minutes: 14}
+	var stored, told routing.Route
+	w.cfg = func(c *routing.Config) {
+		c.Store = func(_ context.Context, r routing.Route) error { stored = r; return nil }
+		c.Notify = func(_ context.Context, r routing.Route) error { told = r; return nil }
+	}
+	status, body := w.post("AMS-1001", nil)
+	w.runTasks()
+	var answered routing.Route
+	if err := json.Unmarshal([]byte(body), &answered); err != nil || status != 201 || answered != want {
+		probe.Errorf(t, "trace.answer", "a route was planned, and the depot was answered %d and %q; want 201 and %+v.", status, body, want)
+	}
+	if stored != want || told != want {
+		probe.Errorf(t, "trace.answer", "a route was planned, %+v. What was stored is %+v, and what the courier was told is %+v.", want, stored, told)
 	}
 }
 
