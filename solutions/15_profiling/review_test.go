@@ -141,25 +141,34 @@ func TestReview_TakenPortIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	free := freeAddr(t)
-	for name, cfg := range map[string]admin.Config{
-		"the port of the profiles": {Public: free, Admin: busy.Addr().String()},
-		"the public port":          {Public: busy.Addr().String(), Admin: free},
-		"the address of the profiles is not loopback, its port": {Public: free, Admin: "0.0.0.0:0"},
+	for name, with := range map[string]func(free string) admin.Config{
+		"the port of the profiles": func(free string) admin.Config { return admin.Config{Public: free, Admin: busy.Addr().String()} },
+		"the public port":          func(free string) admin.Config { return admin.Config{Public: busy.Addr().String(), Admin: free} },
+		"the address of the profiles is not loopback, its port": func(free string) admin.Config { return admin.Config{Public: free, Admin: "0.0.0.0:0"} },
 	} {
-		cfg.Handler, cfg.WriteTimeout = routes(), writeTimeout
-		p, err := tryOpen(t, cfg)
-		if err == nil {
-			probe.Errorf(t, "profile.port", "%s cannot be had, and Open gives no error.", name)
-			shutdown(t, p)
-			continue
-		}
-		// Some other process may take the port meanwhile; it has no such parcel.
-		for _, path := range []string{"/orders/left-open", "/debug/pprof/"} {
-			req, _ := http.NewRequest("GET", "http://"+free+path, nil)
-			if a := do(req); a.err == nil && (strings.Contains(a.body, "left-open") || strings.Contains(a.body, "full goroutine stack dump")) {
-				probe.Errorf(t, "profile.left_open", "%s cannot be had, Open gives %q, and the other port is open still.", name, err)
+		// Some other process may take a port meanwhile, but hardly three in a row.
+		var opened error
+		for range 3 {
+			free := freeAddr(t)
+			cfg := with(free)
+			cfg.Handler, cfg.WriteTimeout = routes(), writeTimeout
+			p, err := tryOpen(t, cfg)
+			if err == nil {
+				probe.Errorf(t, "profile.port", "%s cannot be had, and Open gives no error.", name)
+				shutdown(t, p)
+				opened = nil
+				break
 			}
+			ln, taken := net.Listen("tcp", free)
+			if taken == nil {
+				ln.Close()
+				opened = nil
+				break
+			}
+			opened = err
+		}
+		if opened != nil {
+			probe.Errorf(t, "profile.left_open", "%s cannot be had, Open gives %q, and the other port is open still.", name, opened)
 		}
 	}
 	if gs := leaked(t, patience/2); len(gs) > 0 {
