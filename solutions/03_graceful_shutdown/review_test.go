@@ -62,13 +62,13 @@ func TestReview_Drain(t *testing.T) {
 			served, kept, first := 0, 0, ""
 			for i := range n {
 				r := ask(d.addr, "POST", fmt.Sprintf("/quick/%d", i))
-				if r.err == nil && r.status == http.StatusOK {
+				if r.err == nil && r.status == http.StatusOK && r.body == "accepted" {
 					served++
 					if !r.closes {
 						kept++
 					}
 				} else if first == "" {
-					first = fmt.Sprintf("status %d, %v", r.status, r.err)
+					first = fmt.Sprintf("status %d and %q, %v", r.status, r.body, r.err)
 				}
 			}
 			if !probe.AtLeast(t, "new connections served while draining", served, n, "of 5") {
@@ -218,6 +218,8 @@ func TestReview_OneBudget(t *testing.T) {
 	}
 	if status == 0 || d.count("returned failed=false") > 0 {
 		probe.Errorf(t, "pool.error", "The pool said that tasks were left undone, and Run returned nil.")
+	} else if d.count("returned failed=true deadline=true") == 0 {
+		probe.Errorf(t, "pool.error", "The end of the budget cut tasks off, and the error of Run does not wrap context.DeadlineExceeded.")
 	}
 }
 

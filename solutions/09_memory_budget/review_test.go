@@ -72,6 +72,8 @@ func TestReview_OperatorsLimit(t *testing.T) {
 		"KiB":                     {operator(pod{}, "204800KiB", 200*mib), plan{150, 200, 12, 54}},
 		"1TiB":                    {operator(inV2(512), "1TiB", 1<<40), plan{345.6, 1 << 20, 28, 121.6}},
 		"set by code, not by env": {pod{files: inV2(512).files, limit: 200 * mib}, plan{150, 200, 12, 54}},
+		"set by code, above 90%":  {pod{files: inV2(512).files, limit: 500 * mib}, plan{345.6, 500, 28, 121.6}},
+		"just enough":             {operator(pod{}, "32MiB", 32*mib), plan{24, 32, 1, 16}},
 		"set by code, unlimited":  {pod{limit: 200 * mib}, plan{150, 200, 12, 54}},
 		"another's variable, 512Mi": {
 			pod{files: inV2(512).files, env: map[string]string{"GOGC": "50", "MEMORY_LIMIT": "1"}}, plan{345.6, 460.8, 28, 121.6}},
