@@ -221,7 +221,18 @@ func TestReview_StatsIsASnapshot(t *testing.T) {
 		probe.Errorf(t, "geo.stats", "%d requests were sent, and Stats says %d.", s.requests.Load(), st.Asked)
 	}
 
-	// All know the address now: nothing is written but the count.
+	// All know the address now: nothing is written but the count. Somebody reads it all the while.
+	var over atomic.Bool
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for last := 0; !over.Load(); {
+			now := c.Stats()
+			if now.Hits < last {
+				probe.Errorf(t, "geo.snapshot", "Stats says that %d calls found what was known, and a moment later %d.", last, now.Hits)
+			}
+			last = now.Hits
+		}
+	})
 	for range callers {
 		wg.Go(func() {
 			for range 10 * calls {
@@ -230,8 +241,38 @@ func TestReview_StatsIsASnapshot(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	over.Store(true)
+	reader.Wait()
 	if got, want := c.Stats().Hits-st.Hits, 10*callers*calls; !probe.Equal(t, "hits of 8 callers that were counted", got, want, "hits") {
 		probe.Errorf(t, "geo.stats", "%d calls found what was known, from %d goroutines, and Stats counts %d hits.", want, callers, got)
+	}
+}
+
+func TestReview_ReadySaysWhatTheServiceSays(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("connection refused")
+	for _, c := range []struct {
+		name   string
+		answer answer
+		cause  error // nil: any
+		ready  bool
+	}{
+		{"answers 200", status(http.StatusOK, "ready"), nil, true},
+		{"answers 503", status(http.StatusServiceUnavailable, "starting"), nil, false},
+		{"answers 404", status(http.StatusNotFound, "no"), nil, false},
+		{"answers 500", status(http.StatusInternalServerError, ""), nil, false},
+		{"cannot be reached", fails(broken), broken, false},
+	} {
+		s := newService(c.answer)
+		err := s.client(geo.Config{}).Ready(t.Context())
+		switch {
+		case c.ready && err != nil:
+			probe.Errorf(t, "geo.ready", "The service %s, and Ready gives %v.", c.name, err)
+		case !c.ready && !errors.Is(err, geo.ErrUnavailable):
+			probe.Errorf(t, "geo.ready", "The service %s, and Ready gives %v, which is not ErrUnavailable.", c.name, err)
+		case c.cause != nil && !errors.Is(err, c.cause):
+			probe.Errorf(t, "geo.cause", "The service %s, and the error of Ready, %v, does not hold the cause.", c.name, err)
+		}
 	}
 }
 

@@ -111,22 +111,50 @@ func TestReview_AHerdLoadsOnce(t *testing.T) {
 	})
 }
 
-// Many answers arrive in the same instant, each for another product.
+// Many answers arrive in the same instant, each for another product, and many
+// products fall back in that instant.
 func TestReview_AnswersMeet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const rounds, products = 200, 16
-		primary, backup := &source{name: "primary", takes: ms}, &source{name: "backup", takes: ms, err: errBackup}
-		c := newCatalog(primary, backup)
+		sources := &half{}
+		cfg := config(nil, nil)
+		cfg.Primary, cfg.Backup, cfg.Failures = sources, sources, 1_000_000
+		c := catalog.New(cfg)
 		for round := range rounds {
 			id := func(i int) string { return fmt.Sprint("p-", round, "-", i) }
 			for i, r := range together(t.Context(), c, products, id) {
-				if r.err != nil || r.Product != product(id(i), "primary") {
+				if r.err != nil || r.Product != product(id(i), "half") {
 					probe.Fatalf(t, "catalog.serial", "%d products were asked for at once, the primary has them all, and for %s Get returned %+v and the error %v.", products, id(i), r.Answer, r.err)
+				}
+			}
+		}
+		sources.fails = true
+		time.Sleep(2 * fresh)
+		for round := range rounds {
+			id := func(i int) string { return fmt.Sprint("p-", round, "-", i) }
+			for i, r := range together(t.Context(), c, products, id) {
+				if r.err != nil || r.Product != product(id(i), "half") || r.Stale != odd(id(i)) {
+					probe.Fatalf(t, "catalog.serial", "%d products were asked for at once, of which neither source has half any more, and for %s Get returned %+v and the error %v.", products, id(i), r.Answer, r.err)
 				}
 			}
 		}
 	})
 }
+
+// half is a source that has all products, and later only every second one. To
+// ask it twice in vain takes as long as to ask it once.
+type half struct{ fails bool }
+
+func (h *half) Product(_ context.Context, id string) (catalog.Product, error) {
+	time.Sleep(2 * ms)
+	if h.fails && odd(id) {
+		return catalog.Product{}, errPrimary
+	}
+	time.Sleep(2 * ms)
+	return product(id, "half"), nil
+}
+
+func odd(id string) bool { return (id[len(id)-1]-'0')%2 == 1 }
 
 func TestReview_ACallerLeavesForItselfOnly(t *testing.T) {
 	t.Run("the first of three", func(t *testing.T) {
