@@ -197,6 +197,32 @@ func TestReview_RoomInTheBudget(t *testing.T) {
 	}
 }
 
+// One thing hangs, all else is well: what the budget cuts off is told, whatever it is.
+func TestReview_CutOffIsTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hangs, what string
+		leave       func(s *service) reply
+		code        int
+	}{
+		{"notice", "an event that was answered with 202", func(s *service) reply {
+			return s.post("/events", dispatch.Event{ID: "e-1", Order: "o-1", Kind: "delivered"})
+		}, 202},
+		{"notify", "a task of a request that was answered", func(s *service) reply { return s.post("/routes", order(1)) }, 201},
+		{"traces", "the traces of a request", func(s *service) reply { return s.post("/routes", order(1)) }, 201},
+	} {
+		t.Run(c.hangs, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "BUDGET=2s", "OTEL_BSP_SCHEDULE_DELAY=60000")
+			s.world.Set(c.hangs, hang)
+			require.Equal(t, c.code, c.leave(s).code, "answered")
+			if status, _ := s.stop(); status == 0 {
+				probe.Errorf(t, "wiring.status", "the end of the budget cut off %s, and the exit status is 0.", c.what)
+			}
+		})
+	}
+}
+
 func TestReview_ReportCutOff(t *testing.T) {
 	t.Parallel()
 	s := start(t, "BUDGET=2s")
