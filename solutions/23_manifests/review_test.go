@@ -3,6 +3,7 @@
 package manifests_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"pitstop/checker/probe"
 	"pitstop/checker/probe/manifest"
@@ -75,7 +78,118 @@ func TestReview_SetIsWhatAnAPIServerTakes(t *testing.T) {
 				if e.Value != "" && e.ValueFrom != nil {
 					probe.Errorf(t, "manifest.invalid", "%s: variable %s has both value and valueFrom; the API server refuses it.", d, e.Name)
 				}
+				if problem := source(e.ValueFrom); problem != "" {
+					probe.Errorf(t, "manifest.invalid", "%s: valueFrom of variable %s %s; the API server refuses it.", d, e.Name, problem)
+				}
 			}
+			for _, p := range c.Ports {
+				if !valid(p.ContainerPort, p.Protocol) {
+					probe.Errorf(t, "manifest.invalid", "%s: container %s has port %d/%s, and there is no such port; the API server refuses it.", d, c.Name, p.ContainerPort, p.Protocol)
+				}
+			}
+			for kind, p := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+				if p != nil && min(p.InitialDelaySeconds, p.PeriodSeconds, p.TimeoutSeconds, p.FailureThreshold, p.SuccessThreshold) < 0 {
+					probe.Errorf(t, "manifest.invalid", "%s: the %s probe of container %s counts below 0; the API server refuses it.", d, kind, c.Name)
+				}
+			}
+		}
+		if u := spec.Strategy.RollingUpdate; u != nil {
+			for name, n := range map[string]*intstr.IntOrString{"maxUnavailable": u.MaxUnavailable, "maxSurge": u.MaxSurge} {
+				if n != nil && (n.Type == intstr.Int && n.IntVal < 0 || strings.HasPrefix(n.StrVal, "-")) {
+					probe.Errorf(t, "manifest.invalid", "%s: %s is %s; the API server refuses it.", d, name, n)
+				}
+			}
+		}
+		for i, c := range d.pod.TopologySpreadConstraints {
+			if c.MaxSkew < 1 || c.TopologyKey == "" || c.WhenUnsatisfiable != corev1.DoNotSchedule && c.WhenUnsatisfiable != corev1.ScheduleAnyway {
+				probe.Errorf(t, "manifest.invalid", "%s: topologySpreadConstraints[%d] needs a maxSkew of 1 at least, a topologyKey, and a whenUnsatisfiable that Kubernetes knows; the API server refuses it.", d, i)
+			}
+		}
+	}
+	for _, s := range sets {
+		for _, svc := range manifest.Of[corev1.Service](s) {
+			for _, p := range svc.Value.Spec.Ports {
+				target := p.TargetPort.Type == intstr.String || p.TargetPort.IntVal == 0 || valid(p.TargetPort.IntVal, "")
+				if !valid(p.Port, p.Protocol) || !target {
+					probe.Errorf(t, "manifest.invalid", "%s: port %d/%s to %s: there is no such port; the API server refuses it.", svc, p.Port, p.Protocol, &p.TargetPort)
+				}
+			}
+		}
+		for _, np := range manifest.Of[networkingv1.NetworkPolicy](s) {
+			var ports []networkingv1.NetworkPolicyPort
+			for _, r := range np.Value.Spec.Ingress {
+				ports = append(ports, r.Ports...)
+			}
+			for _, r := range np.Value.Spec.Egress {
+				ports = append(ports, r.Ports...)
+			}
+			for _, p := range ports {
+				port, protocol := int32(1), corev1.ProtocolTCP
+				if p.Port != nil && p.Port.Type == intstr.Int {
+					port = p.Port.IntVal
+				}
+				if p.Protocol != nil {
+					protocol = *p.Protocol
+				}
+				if protocol == "" || !valid(port, protocol) {
+					probe.Errorf(t, "manifest.invalid", "%s: there is no port %d/%s; the API server refuses it.", np, port, protocol)
+				}
+			}
+			for _, pt := range np.Value.Spec.PolicyTypes {
+				if pt != networkingv1.PolicyTypeIngress && pt != networkingv1.PolicyTypeEgress {
+					probe.Errorf(t, "manifest.invalid", "%s: the policy type %q is neither Ingress nor Egress; the API server refuses it.", np, pt)
+				}
+			}
+		}
+	}
+}
+
+// valid reports whether an API server knows such a port.
+func valid(port int32, protocol corev1.Protocol) bool {
+	return len(validation.IsValidPortNum(int(port))) == 0 &&
+		slices.Contains([]corev1.Protocol{"", corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}, protocol)
+}
+
+// source says what an API server does not like about where a variable comes from.
+func source(from *corev1.EnvVarSource) string {
+	if from == nil {
+		return ""
+	}
+	given, name, key := 0, "-", "-"
+	if r := from.SecretKeyRef; r != nil {
+		given, name, key = given+1, r.Name, r.Key
+	}
+	if r := from.ConfigMapKeyRef; r != nil {
+		given, name, key = given+1, r.Name, r.Key
+	}
+	if r := from.FieldRef; r != nil {
+		given, key = given+1, r.FieldPath
+	}
+	if r := from.ResourceFieldRef; r != nil {
+		given, key = given+1, r.Resource
+	}
+	if r := from.FileKeyRef; r != nil {
+		given, key = given+1, r.Key
+	}
+	switch {
+	case given != 1:
+		return fmt.Sprintf("names %d sources, and it takes one", given)
+	case name == "" || key == "":
+		return "lacks the name or the key of what it reads"
+	}
+	return ""
+}
+
+// A pod whose account is not there is never made.
+func TestReview_AccountIsThere(t *testing.T) {
+	for _, d := range deployments(t) {
+		name := cmp.Or(d.pod.ServiceAccountName, d.pod.DeprecatedServiceAccount, "default")
+		there := name == "default" // every namespace has that one
+		for _, a := range manifest.Of[corev1.ServiceAccount](d.set) {
+			there = there || a.Meta.Name == name && a.Namespace() == d.Namespace()
+		}
+		if !probe.Equal(t, "accounts of that name in the namespace", count(there), 1, "") {
+			probe.Errorf(t, "manifest.account", "%s runs as the ServiceAccount %q, and no manifest makes that one in namespace %q: not a single pod comes up.", d, name, d.Namespace())
 		}
 	}
 }
@@ -481,6 +595,11 @@ func TestReview_SecretsStayOut(t *testing.T) {
 			probe.Errorf(t, "manifest.secret", "%s: container %s gets no %s from anywhere, and does not start without.", d, d.main.Name, manifests.DatabaseEnv)
 		} else if given && v.Known && v.Text == "" {
 			probe.Errorf(t, "manifest.secret", "%s: %s is empty.", d, manifests.DatabaseEnv)
+		}
+		for _, e := range d.main.Env {
+			if e.Name == manifests.DatabaseEnv && e.ValueFrom != nil && e.ValueFrom.SecretKeyRef == nil {
+				probe.Errorf(t, "manifest.secret", "%s: %s comes from somewhere, and not from a Secret.", d, e.Name)
+			}
 		}
 	}
 	for _, s := range first(load()) {
