@@ -53,6 +53,13 @@ func TestReview_FullServerSaysSoAndStillHearsTheHangUp(t *testing.T) {
 		probe.Fatalf(t, "scope.unbounded", "%d queries were begun by a server of %d workers.", n, workers)
 	}
 	s.client.Close()
+	// Its queries are cancelled and still at work: a rollback takes a moment.
+	if patience.Eventually(func() bool { return db.cancelled.Load() == workers }) {
+		other.client.send("r shelf")
+		if got := other.client.line("scope.rejection"); got != "r busy" {
+			probe.Errorf(t, "scope.unbounded", "a scanner has hung up, all %d calls of Handle are rolling back, and a line of another was answered with %q: more than %d calls at once.", workers, got, workers)
+		}
+	}
 	checkEnd(t, s, db, workers, "the scanner of a full server has hung up")
 
 	// The workers are free for the others now.
@@ -108,6 +115,20 @@ func TestReview_EndOfContextEndsTheConnection(t *testing.T) {
 		cancel()
 		s.over("scope.ctx_ignored", "its context has ended and the scanner is silent")
 		checkEnded(t, s)
+	})
+	t.Run("with a cause", func(t *testing.T) {
+		byDeadline, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer stop()
+		withCause, cancel := context.WithCancelCause(t.Context())
+		cancelled := time.AfterFunc(20*time.Millisecond, func() { cancel(errors.New("terminated signal received")) })
+		defer cancelled.Stop()
+		for name, ctx := range map[string]context.Context{"by its deadline": byDeadline, "with a cause": withCause} {
+			s := serve(t, ctx, config(newStore(t)), nil)
+			s.over("scope.ctx_ignored", "its context has ended "+name)
+			if s.err != nil {
+				probe.Errorf(t, "scope.error", "the context ended %s, and ServeConn returned %q, not nil.", name, s.err)
+			}
+		}
 	})
 	t.Run("with a reply that nobody reads", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -360,10 +381,18 @@ func TestReview_StalledScannerIsCutOff(t *testing.T) {
 }
 
 func TestReview_UnreadRepliesHoldNoWorker(t *testing.T) {
+	for _, n := range []int{workers, 1} {
+		t.Run(fmt.Sprint("workers: ", n), func(t *testing.T) { unreadReplies(t, n) })
+	}
+}
+
+func unreadReplies(t *testing.T, workers int) {
 	db := newStore(t)
 	db.open()
 	db.reply = strings.Repeat("shelf ", 1<<20)
-	srv := scanner.New(config(db))
+	cfg := config(db)
+	cfg.Workers = workers
+	srv := scanner.New(cfg)
 	stalled := connect(t, t.Context(), srv, small)
 	stalled.client.SetReadBuffer(4 << 10)
 	stalled.client.send("b big")
@@ -381,7 +410,7 @@ func TestReview_UnreadRepliesHoldNoWorker(t *testing.T) {
 		sent++
 		goesOn = probe.Poll(200*time.Millisecond, func() bool { return db.answered.Load() == int64(1+sent) })
 	}
-	probe.Note(t, "short lines sent by a scanner that reads nothing", sent, "lines")
+	probe.Note(t, fmt.Sprint("short lines sent by a scanner that reads nothing, workers: ", workers), sent, "lines")
 	sound := connect(t, t.Context(), srv, nil)
 	if !patience.Eventually(func() bool {
 		sound.client.send("x small")
@@ -519,6 +548,41 @@ func TestReview_ServeEndsWithItsContext(t *testing.T) {
 	if err := wait(t, done, "its context has ended and all queries have returned"); err != nil {
 		probe.Errorf(t, "scope.error", "Serve returned %q at the end of its context, not nil.", err)
 	}
+}
+
+// A scanner may be let in at the very moment in which the context ends.
+func TestReview_LastOneLetInIsHungUpOn(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	done := make(chan error, 1)
+	go func() {
+		done <- scanner.New(scanner.Config{Handle: newStore(t).query}).Serve(ctx, &lastOne{Listener: listen(t), conn: theirs, end: cancel})
+	}()
+	if err := wait(t, done, "its context has ended"); err != nil {
+		probe.Errorf(t, "scope.error", "Serve returned %q at the end of its context, not nil.", err)
+	}
+	ours.SetReadDeadline(time.Now().Add(patience.Limit()))
+	if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		probe.Errorf(t, "scope.left_open", "a scanner was let in just as the context ended, Serve has returned, and its connection is open still (%v).", err)
+	}
+}
+
+// lastOne is a listener whose context ends while Accept returns.
+type lastOne struct {
+	net.Listener
+	conn net.Conn
+	end  func()
+}
+
+func (l *lastOne) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		l.end()
+		return c, nil
+	}
+	return l.Listener.Accept()
 }
 
 func TestReview_ServeReturnsTheListenersError(t *testing.T) {

@@ -319,16 +319,17 @@ func TestReview_PanicErrorTellsWhatHappened(t *testing.T) {
 	}
 }
 
-// threeRuns: one pipeline serves three streams. One is at work, one is cancelled
-// meanwhile, one has nothing to do.
+// threeRuns: one pipeline serves three streams. All workers of one are at work,
+// one is cancelled meanwhile, one has a single event.
 func threeRuns() outcome {
-	d, first, third := newDesk(40), newDesk(0), newDesk(0)
+	d, first, third := newDesk(40), newDesk(0), newDesk(1)
 	p := pipeline.New(d.config(workers))
 	d.run(p)
 	first.results = p.Run(first.ctx, first.events)
 	d.offer(20, "held")
 	d.settle()
 	first.end()
+	third.offer(1, "quick")
 	close(third.events)
 	third.results = p.Run(third.ctx, third.events)
 	for _, other := range []*desk{first, third} {
@@ -348,7 +349,7 @@ func TestReview_RunMayBeCalledAgain(t *testing.T) {
 	t.Parallel()
 	o := play(t, "three runs")
 	if !probe.Equal(t, "other runs that ended while one was at work", o.Ahead, 2, "runs") {
-		probe.Errorf(t, "pipeline.shared", "one call of Run was at work, one was cancelled and one had no events; of these two %d closed its results.", o.Ahead)
+		probe.Errorf(t, "pipeline.shared", "one call of Run was at work, one was cancelled and one had a single event; of these two %d closed its results. Each call has workers of its own.", o.Ahead)
 	}
 	of := "40 events in one of three runs of the same pipeline"
 	checkAccount(t, o, of)

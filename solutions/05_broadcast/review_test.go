@@ -33,7 +33,10 @@ func init() {
 		"subscribers publish":   subscribersPublish,
 		"leavers are forgotten": func() outcome { return forgotten(true) },
 		"backlog is forgotten":  func() outcome { return forgotten(false) },
-		"hub is forgotten":      hubForgotten,
+		"hub is forgotten":      func() outcome { return hubForgotten(false) },
+		"late one forgets":      func() outcome { return hubForgotten(true) },
+		"published meanwhile":   publishedMeanwhile,
+		"values of any type":    anyType,
 	})
 }
 
@@ -474,11 +477,12 @@ func TestReview_OldValuesAreForgotten(t *testing.T) {
 	}
 }
 
-// hubForgotten: a hub with fifty subscribers is closed, and nobody has it any
-// more. Their context lives on, as that of the whole service does.
-func hubForgotten() (o outcome) {
+// hubForgotten: a hub with fifty subscribers is closed, one more may come after
+// that, and then nobody has it any more. Their context lives on, as that of the
+// whole service does.
+func hubForgotten(late bool) (o outcome) {
 	ctx, cancel := context.WithCancel(context.Background())
-	last := closedHub(ctx)
+	last := closedHub(ctx, late)
 	settle()
 	runtime.GC()
 	runtime.GC()
@@ -490,7 +494,7 @@ func hubForgotten() (o outcome) {
 }
 
 //go:noinline
-func closedHub(ctx context.Context) weak.Pointer[[1024]byte] {
+func closedHub(ctx context.Context, late bool) weak.Pointer[[1024]byte] {
 	hub := broadcast.New[*[1024]byte](nil)
 	for range 50 {
 		hub.Subscribe(ctx)
@@ -499,13 +503,102 @@ func closedHub(ctx context.Context) weak.Pointer[[1024]byte] {
 	last := offer(hub)
 	settle()
 	hub.Close()
+	if late {
+		hub.Subscribe(ctx)
+		settle()
+	}
 	return last
 }
 
 func TestReview_ClosedHubIsForgotten(t *testing.T) {
 	t.Parallel()
-	o := play(t, "hub is forgotten")
-	if !probe.Equal(t, "values held by contexts after Close", o.Left, 0, "values") {
-		probe.Errorf(t, "broadcast.retained", "a hub was closed and thrown away, and its last value is still in memory: the context of its 50 subscribers lives on and holds it.")
+	for scene, whose := range map[string]string{
+		"hub is forgotten": "of its 50 subscribers", "late one forgets": "of its 50 subscribers, and of one who came after Close,",
+	} {
+		o := play(t, scene)
+		if !probe.Equal(t, "values held by contexts after Close: "+scene, o.Left, 0, "values") {
+			probe.Errorf(t, "broadcast.retained", "a hub was closed and thrown away, and its last value is still in memory: the context %s lives on and holds it.", whose)
+		}
+	}
+}
+
+// publishedMeanwhile: somebody publishes at the very moment in which Subscribe
+// looks at its context, wherever that is. The subscriber comes to that value.
+func publishedMeanwhile() outcome {
+	h := open()
+	h.publish(1)
+	const last = 3
+	h.o.Newest = last
+	var done atomic.Bool
+	var once sync.Once
+	ctx, cancel := context.WithCancel(context.Background())
+	ch := h.hub.Subscribe(hooked{ctx, func() {
+		once.Do(func() {
+			go func() {
+				h.hub.Publish(settings{Version: last})
+				done.Store(true)
+			}()
+			// It may have to wait until Subscribe has returned.
+			for range 20_000 {
+				if done.Load() {
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+	}})
+	settle()
+	h.find(ch)
+	cancel()
+	settle()
+	return h.outcome()
+}
+
+// hooked is a context that calls f when it is asked for Done.
+type hooked struct {
+	context.Context
+	f func()
+}
+
+func (h hooked) Done() <-chan struct{} {
+	h.f()
+	return h.Context.Done()
+}
+
+func TestReview_PublishedWhileOneSubscribes(t *testing.T) {
+	t.Parallel()
+	o := play(t, "published meanwhile")
+	if len(o.Found) == 0 || o.Found[len(o.Found)-1] != o.Newest {
+		probe.Errorf(t, "broadcast.diverged", "version %d was published while Subscribe was under way, and the subscriber found versions %v.", o.Newest, o.Found)
+	}
+}
+
+// anyType: the values of a hub may be nil, and of several types.
+func anyType() (o outcome) {
+	hub := broadcast.New[any](nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	ch := hub.Subscribe(ctx)
+	for _, v := range []any{1, "two", nil, errors.ErrUnsupported} {
+		hub.Publish(v)
+		settle()
+		select {
+		case got := <-ch:
+			if got != v {
+				o.Note = fmt.Sprintf("%v was published, and the subscriber found %v", v, got)
+			}
+		default:
+			o.Note = fmt.Sprintf("%v was published, and the subscriber found nothing", v)
+		}
+	}
+	cancel()
+	hub.Close()
+	settle()
+	return o
+}
+
+func TestReview_ValuesOfAnyType(t *testing.T) {
+	t.Parallel()
+	if o := play(t, "values of any type"); o.Note != "" { // a panic is broadcast.crash
+		probe.Errorf(t, "broadcast.any", "in a Hub[any], %s.", o.Note)
 	}
 }
