@@ -432,6 +432,29 @@ func TestReview_CancelIsForOneCaller(t *testing.T) {
 	}
 }
 
+// The first caller has a deadline, and the load outlives it.
+func TestReview_DeadlineIsForOneCaller(t *testing.T) {
+	c, db := newCache(t)
+	db.set(at("ada", 7))
+	open := db.close("")
+	defer open()
+	var goes, stays answers
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	goes.ask(ctx, c, "ada")
+	if !wait.Eventually(func() bool { return db.loads.Load() == 1 }) {
+		probe.Fatalf(t, "cache.get", "Get for a courier who is not known has not asked the database after %v.", wait.Limit())
+	}
+	stays.ask(t.Context(), c, "ada")
+	finish(t, &goes.wg, "cache.wait", "Get of a caller whose deadline has passed, while a load is under way")
+	probe.Poll(10*time.Millisecond, func() bool { return stays.given() > 0 })
+	open()
+	finish(t, &stays.wg, "cache.hang", "Get of the caller who stayed, after the load could end")
+	if len(stays.pos) != 1 || stays.pos[0] != at("ada", 7) {
+		probe.Errorf(t, "cache.cancel", "the deadline of the first caller passed during a load, and another one, who has none, got the error %v.", stays.errs)
+	}
+}
+
 // All callers have gone. Who stops their load then must not give its error to
 // those who come before it has ended.
 func TestReview_CallerAfterAllHaveGone(t *testing.T) {
@@ -569,6 +592,45 @@ func TestReview_PositionsExpire(t *testing.T) {
 		db.pass(2 * ttl)
 		if p, err := get(t, c, "ada"); !errors.Is(err, errDown) {
 			probe.Errorf(t, "cache.expiry", "an expired position could not be loaded; Get gave minute %v and the error %v, which does not wrap the cause.", p.Lat, err)
+		}
+	})
+	t.Run("a load takes longer than the TTL", func(t *testing.T) {
+		c, db := newCache(t)
+		db.set(at("ada", 9))
+		open := db.close("")
+		defer open()
+		var a answers
+		a.ask(t.Context(), c, "ada")
+		wait.Eventually(func() bool { return db.waiting.Load() == 1 })
+		db.pass(2 * ttl)
+		open()
+		finish(t, &a.wg, "cache.hang", "Get of a courier whose load has ended")
+		want(t, c, db, 9, 1, "right after a load that took longer than the TTL")
+	})
+	t.Run("a late report after the TTL", func(t *testing.T) {
+		c, db := newCache(t)
+		db.set(at("ada", 4))
+		c.Report(at("ada", 5))
+		db.pass(2 * ttl)
+		c.Report(at("ada", 3))
+		want(t, c, db, 5, 1, "where minute 5 has expired, minute 3 was reported after that, and the database has minute 4")
+	})
+	t.Run("a report and its end during a load", func(t *testing.T) {
+		c, db := newCache(t)
+		db.set(at("ada", 9))
+		open := db.close("")
+		defer open()
+		var a answers
+		a.ask(t.Context(), c, "ada")
+		wait.Eventually(func() bool { return db.waiting.Load() == 1 })
+		within(t, "cache.serial", func() { c.Report(at("ada", 3)) }, "Report of a courier who is being loaded")
+		db.pass(2 * ttl)
+		a.ask(t.Context(), c, "ada")
+		probe.Poll(20*time.Millisecond, func() bool { return db.loads.Load() > 1 })
+		open()
+		finish(t, &a.wg, "cache.hang", "Get of a courier whose load has ended")
+		if n := db.loads.Load(); n != 1 {
+			probe.Errorf(t, "cache.stampede", "a courier reported during a load, that report expired, and another caller came: %d queries for one courier at a time.", n)
 		}
 	})
 	t.Run("a late report does not renew", func(t *testing.T) {

@@ -101,6 +101,12 @@ func TestReview_PropagatorDecidesWhatTravels(t *testing.T) {
 		probe.Errorf(t, "trace.propagator", "a request came with the baggage \"tenant=north\", which Config.Propagator knows, and the map service got %q.", got)
 	}
 
+	// Without a traceparent there is still the rest.
+	w.post("AMS-1002", http.Header{"Baggage": {"tenant=south"}})
+	if got := sent.Get("baggage"); got != "tenant=south" {
+		probe.Errorf(t, "trace.propagator", "a request came with the baggage \"tenant=south\" and no traceparent, and the map service got %q.", got)
+	}
+
 	// One that carries nothing.
 	w = newWorld(t)
 	w.maps = func(rw http.ResponseWriter, r *http.Request) {
@@ -295,6 +301,7 @@ func TestReview_PanicEndsItsSpans(t *testing.T) {
 		}},
 		{store, func(c *routing.Config) { c.Store = fall }},
 		{notify, func(c *routing.Config) { c.Notify = fall }},
+		{plan, func(c *routing.Config) { c.Submit = func(func()) error { panic("parcel 7 is lost") } }},
 	} {
 		w := newWorld(t)
 		w.cfg = s.cfg

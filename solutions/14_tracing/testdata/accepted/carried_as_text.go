@@ -102,14 +102,24 @@ func (p *Planner) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Planner) Plan(ctx context.Context, order dispatch.Order) (route Route, err error) {
 	ctx, span := p.tracer.Start(ctx, "plan route", trace.WithAttributes(attribute.String("order.id", order.ID)))
 	defer span.End()
+	returned := false
 	defer func() {
-		if err != nil {
+		switch {
+		case !returned:
+			span.SetStatus(codes.Error, "panic")
+		case err != nil:
 			span.SetStatus(codes.Error, err.Error())
 		}
 	}()
+	route, err = p.plan(ctx, order)
+	returned = true
+	return route, err
+}
 
+// plan does the work of Plan, in the span of ctx.
+func (p *Planner) plan(ctx context.Context, order dispatch.Order) (route Route, err error) {
 	if order.ID == "" || order.Address == "" {
-		span.RecordError(ErrInvalid)
+		trace.SpanFromContext(ctx).RecordError(ErrInvalid)
 		return Route{}, ErrInvalid
 	}
 	err = p.step(ctx, "look up way", trace.SpanKindClient, func(ctx context.Context) (err error) {
@@ -135,7 +145,7 @@ func (p *Planner) Plan(ctx context.Context, order dispatch.Order) (route Route, 
 		})
 	})
 	if err != nil {
-		span.RecordError(err)
+		trace.SpanFromContext(ctx).RecordError(err)
 		return Route{}, fmt.Errorf("notify courier: %w", err)
 	}
 	return route, nil
