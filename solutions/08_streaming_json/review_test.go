@@ -425,21 +425,46 @@ func TestReview_SlowClientIsNotCut(t *testing.T) {
 
 // Never silent for long, and long over one order.
 func TestReview_SlowOrderIsNotCut(t *testing.T) {
-	const pause = idle * 6 / 10
+	for _, pauses := range [][]time.Duration{{idle * 6 / 10}, {idle * 4 / 10, idle * 8 / 10}} {
+		slowOrder(t, pauses)
+	}
+}
+
+func slowOrder(t *testing.T, pauses []time.Duration) {
 	parts := []string{`[`, `{"id":`, `"o-0"`, `,"depot":`, `"Ulm"`, `,"recipient":`, `"J. Kowalski"`, `}`, ` `, `]`}
 	bubble(t, func(t *testing.T, c *wire) {
 		began := time.Now()
-		for _, p := range parts {
+		for i, p := range parts {
 			c.send(p)
-			time.Sleep(pause)
+			time.Sleep(pauses[i%len(pauses)])
 		}
 		c.end()
 		r, ok := c.answer(10 * idle)
 		if !ok || r.status != http.StatusOK || r.Accepted != 1 {
-			probe.Errorf(t, "intake.cut", "A client sent one order in %d parts, one each %v, with a limit of %v for silence; after %v it was answered with %v; want status 200.",
-				len(parts), pause, idle, time.Since(began), r)
+			probe.Errorf(t, "intake.cut", "A client sent one order in %d parts, with pauses of %v, and a limit of %v for silence; after %v it was answered with %v; want status 200.",
+				len(parts), pauses, idle, time.Since(began), r)
 		}
 	}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return nil }})
+}
+
+// An answer does not wait for the rest of a body that never comes.
+func TestReview_AnswerWaitsForNoRest(t *testing.T) {
+	for name, c := range sorted(map[string]struct {
+		text   string
+		status int
+	}{
+		"one order, which Handle refused": {`[{"id":"o-0"},`, http.StatusServiceUnavailable},
+		"something that is no order":      {`[{"id":5},`, http.StatusBadRequest},
+	}) {
+		for _, length := range []int{-1, 4000} {
+			bubbleWith(t, length, func(t *testing.T, w *wire) {
+				w.send(c.text)
+				if r, ok := w.answer(3 * idle); !ok || r.status != c.status {
+					probe.Errorf(t, "intake.stuck", "A client sent %s, nothing more, and kept its connection open; %v later it was answered with %v; want status %d.", name, 3*idle, r, c.status)
+				}
+			}, intake.Config{IdleTimeout: idle, Handle: func(context.Context, dispatch.Order) error { return errors.New("no") }})
+		}
+	}
 }
 
 // What comes behind an order, or does not come, is not that order's fault.

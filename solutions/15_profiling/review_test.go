@@ -59,7 +59,7 @@ func TestReview_DefaultServeMuxIsNotServed(t *testing.T) {
 func TestReview_PublicPortIsTheHandlersAlone(t *testing.T) {
 	all := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the depot's page "+r.URL.Path) })
 	p := open(t, admin.Config{Handler: all, Admin: "127.0.0.1:0"})
-	for _, path := range []string{"/", "/orders/42", "/debug/pprof/", "/debug/pprof/heap", "/debug/anything"} {
+	for _, path := range []string{"/", "/orders/42", "/orders//42", "/orders/../42", "/debug/pprof/", "/debug/pprof/heap", "/debug/anything"} {
 		checkAnswer(t, get(p.PublicAddr(), path), http.StatusOK, "the depot's page "+path, "profile.handler")
 	}
 }

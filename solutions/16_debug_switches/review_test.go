@@ -11,6 +11,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -157,6 +158,13 @@ func TestReview_TurnsDoNotDisturbEachOther(t *testing.T) {
 			checkLevel(t, v, slog.LevelError, "turned to error")
 			time.Sleep(2 * time.Minute)
 			checkLevel(t, v, info, "2m after a turn of 1m to error")
+		},
+		"a turn without an end": func(t *testing.T, v *switches.Verbosity) {
+			v.Turn(debug, math.MaxInt64)
+			time.Sleep(time.Hour)
+			checkLevel(t, v, debug, "1h after a turn for the longest time there is")
+			v.Back()
+			checkLevel(t, v, info, "after Back")
 		},
 		"a logger follows": func(t *testing.T, v *switches.Verbosity) {
 			var out bytes.Buffer
