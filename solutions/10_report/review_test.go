@@ -108,6 +108,72 @@ func TestReview_WriteTellsTheErrorAndStops(t *testing.T) {
 	checkError(t, write(t, m, slices.Values(rows)), fmt.Sprintf("the writer took all %d bytes and failed with the last one", all))
 }
 
+// Rows come from a database, one after the other: Write asks for none that it
+// cannot hand on any more.
+func TestReview_NoRowAfterTheError(t *testing.T) {
+	rows := orders(5000)
+	all := len(spec(day, rows))
+	for _, room := range []int{0, 3000, all / 2} {
+		taken, atError := 0, -1
+		w := observed{&meter{room: room}, func() { atError = taken }}
+		var err error
+		within(t, "Write", func() {
+			err = report.Write(w, day, func(yield func(report.Row) bool) {
+				for _, r := range rows {
+					taken++
+					if !yield(r) {
+						return
+					}
+				}
+			})
+		})
+		checkError(t, err, fmt.Sprintf("the writer failed after %d of %d bytes", room, all))
+		if atError >= 0 && taken > atError {
+			probe.Errorf(t, "report.goes_on", "the writer failed after %d of %d bytes, when Write had taken %d rows, and then it took %d more.", room, all, atError, taken-atError)
+		}
+	}
+}
+
+// observed is a meter that tells of its first error.
+type observed struct {
+	*meter
+	failing func()
+}
+
+func (o observed) Write(p []byte) (int, error) {
+	before := o.failed
+	n, err := o.meter.Write(p)
+	if err != nil && !before {
+		o.failing()
+	}
+	return n, err
+}
+
+// A row may be held whole, however long. The next ones may not be held with it.
+func TestReview_LongRowIsForgotten(t *testing.T) {
+	rows := orders(2000)
+	long := rows[0]
+	long.Order.Recipient = strings.Repeat("Maria ", 1<<18)
+	each, first := len(spec(day, rows))/len(rows), len(spec(day, []report.Row{long}))
+	m, lag := &meter{room: math.MaxInt}, 0
+	write(t, m, func(yield func(report.Row) bool) {
+		if !yield(long) {
+			return
+		}
+		for i := range 10 * len(rows) {
+			if i >= len(rows) { // by now it is written
+				lag = max(lag, first+i*each-m.bytes)
+			}
+			if !yield(rows[i%len(rows)]) {
+				return
+			}
+		}
+	})
+	if !probe.AtMost(t, "bytes held back after a long row", lag, slack, "B") {
+		probe.Errorf(t, "report.held", "One row had a name of 1.5 MiB, and 2000 rows and more after it Write held back %s; %s may be on its way.", probe.Bytes(lag), probe.Bytes(slack))
+	}
+}
+
 func TestReview_WriteHoldsNoReport(t *testing.T) {
 	probe.NeedsPlainHeap(t)
 	rows := orders(2000)
