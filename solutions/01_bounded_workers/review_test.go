@@ -208,6 +208,10 @@ func TestReview_ShutdownWaitsForOnPanic(t *testing.T) {
 	case <-time.After(wait.Limit()):
 		probe.Fatalf(t, "pool.panic_report", "OnPanic has not heard of a panic after %v.", wait.Limit())
 	}
+	var beside atomic.Bool
+	if err := p.Submit(func() { beside.Store(true) }); err == nil && probe.Poll(20*time.Millisecond, beside.Load) {
+		probe.Errorf(t, "pool.unbounded", "a pool of one worker ran a second task while OnPanic was at work for the first: it is part of that task.")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 	defer cancel()
 	r := shutdown(ctx, p).wait(t, "pool.deadline", "its context had ended after 30ms")
@@ -216,6 +220,66 @@ func TestReview_ShutdownWaitsForOnPanic(t *testing.T) {
 	}
 	open()
 	checkShutdown(t, p, "OnPanic had returned")
+}
+
+// A worker that is free takes a task that waits, and one only.
+func TestReview_NoTaskStandsBehindASlowOne(t *testing.T) {
+	const tasks = workers + queue
+	p := pool.New(pool.Config{Workers: workers, Queue: queue})
+	var gates [tasks]func()
+	var begun atomic.Int64
+	var order [tasks]atomic.Int64 // the task that was the nth to begin, plus 1
+	var ended atomic.Int64
+	accepted := int64(0)
+	submit := func(i int) {
+		gate := make(chan struct{})
+		gates[i] = sync.OnceFunc(func() { close(gate) })
+		t.Cleanup(gates[i])
+		if p.Submit(func() {
+			order[begun.Add(1)-1].Store(int64(i) + 1)
+			<-gate
+			ended.Add(1)
+		}) == nil {
+			accepted++
+		}
+	}
+	began := func(n int) bool {
+		return wait.Eventually(func() bool {
+			for k := range n {
+				if order[k].Load() == 0 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	for i := range workers {
+		submit(i)
+	}
+	if accepted < workers || !began(workers) {
+		probe.Fatalf(t, "pool.narrow", "a pool of %d workers accepted %d tasks when it was idle, and %d began.", workers, accepted, begun.Load())
+	}
+	for i := range queue {
+		submit(workers + i)
+	}
+	if accepted == workers {
+		probe.Fatalf(t, "pool.refused", "a pool with a queue of %d accepted none when all workers were busy.", queue)
+	}
+	gates[order[0].Load()-1]()
+	if !began(workers + 1) {
+		probe.Fatalf(t, "pool.narrow", "a task has ended, others wait, and none began.")
+	}
+	slow := order[workers].Load() - 1 // the one that began in its place
+	for i, open := range gates {
+		if int64(i) != slow && open != nil {
+			open()
+		}
+	}
+	if !wait.Eventually(func() bool { return ended.Load() == accepted-1 }) {
+		probe.Errorf(t, "pool.held_up", "one of %d accepted tasks is slow, %d workers are free, and %d others do not run: they stand behind it.", accepted, workers-1, accepted-1-ended.Load())
+	}
+	gates[slow]()
+	checkShutdown(t, p, "all tasks could run")
 }
 
 func TestReview_EachAcceptedTaskRunsOnce(t *testing.T) {
